@@ -1,0 +1,138 @@
+"""Checkpoints: all of an engine's state that the store does not hold, as one block of bytes.
+
+State = f(checkpoint, log after its position). A capture is taken between two entries and is cheap: it refers to
+arrays that never change, and copies the few that do; encoding it can happen on another thread.
+
+Layout: magic, version (u16), length of the header (u32), header (JSON), then the arrays named in it, one after another.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.engine import Engine
+from engine.errors import BadCheckpoint
+from engine.ledger import Ledger
+from engine.levels import BASE
+from engine.panes import STATE, Panes
+from engine.sketches.columns import Sketches
+from engine.slots import Samples, Slot
+
+MAGIC = b"SGCP"
+VERSION = 1
+_HEAD = struct.Struct("<4sHI")
+Arrays = dict[str, NDArray[Any]]
+_SKETCH = ("value_ptr", "values", "bucket_ptr", "codes", "counts", "scale", "register_ptr", "registers")
+
+
+def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
+    """The engine's state now, as a header and arrays that will not change."""
+    arrays: Arrays = {}
+    open_slots = {}
+    for start, slot in engine.open.items():
+        _put_samples(arrays, f"open/{start}/raw", slot.raw)
+        for number, part in enumerate(slot.folded):
+            put_panes(arrays, f"open/{start}/{number}", part)
+        open_slots[start] = len(slot.folded)
+    for start, samples in engine.totals.slots.items():
+        _put_samples(arrays, f"totals/{start}", samples)
+    arrays["last/time"], arrays["last/value"] = engine.totals.state()
+    arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
+    names = engine.catalogue.names.values()
+    header = {
+        "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
+        "rolled": list(engine.rolled), "generation": engine.generation, "series": len(engine.catalogue),
+        "open": open_slots, "totals": list(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
+        "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers),
+        "sketched": sorted(engine.catalogue.sketched),
+        "units": {name.name: name.unit for name in names if name.unit},
+        "folded": {name.name: name.folded for name in names if name.folded},
+        "unchecked": engine._unchecked,
+    }  # fmt: skip
+    return header, arrays
+
+
+def encode(header: dict[str, Any], arrays: Arrays) -> bytes:
+    """A capture as bytes."""
+    listed = [(name, array.dtype.str, len(array)) for name, array in arrays.items()]
+    text = json.dumps({**header, "arrays": listed}).encode()
+    parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text]
+    parts += [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> tuple[dict[str, Any], Arrays]:
+    """The inverse of `encode`. Raises BadCheckpoint."""
+    try:
+        magic, version, length = _HEAD.unpack_from(data)
+        if magic != MAGIC or version != VERSION:
+            raise BadCheckpoint(f"checkpoint version {version} is not {VERSION}: it was written by another release")
+        header = json.loads(data[_HEAD.size : _HEAD.size + length])
+        arrays, at = {}, _HEAD.size + length
+        for name, dtype, count in header["arrays"]:
+            arrays[name] = np.frombuffer(data, np.dtype(dtype), count, at)
+            at += arrays[name].nbytes
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"the checkpoint cannot be read: {error}") from error
+    return header, arrays
+
+
+def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple[int, bytes]]) -> None:
+    """Puts a new engine where the checkpoint was taken. series: the stored catalogue; chunks: of the dedup window."""
+    header, arrays = decode(data)
+    if len(series) < header["series"]:
+        raise BadCheckpoint(f"the checkpoint knows {header['series']} series, the stored catalogue has {len(series)}")
+    engine.catalogue.sketched = set(header["sketched"])
+    engine.catalogue.restore(series[: header["series"]], header["units"])
+    for name, count in header["folded"].items():
+        if name in engine.catalogue.names:
+            engine.catalogue.names[name].folded = count
+    engine.flushed_series = header["series"]
+    engine.position, engine.stamp = header["position"], header["stamp"]
+    engine.watermark, engine.closed = header["watermark"], header["closed"]
+    engine.rolled, engine.generation = tuple(header["rolled"]), header["generation"]
+    engine._unchecked = header["unchecked"]
+    engine.ledger = Ledger.of_dict(header["ledger"])
+    engine.writers = {int(epoch): sequence for epoch, sequence in header["writers"].items()}
+    for text, folded in header["open"].items():
+        start = int(text)
+        slot = engine.open[start] = Slot(start, BASE, engine.catalogue)
+        slot.folded = [get_panes(arrays, f"open/{start}/{number}") for number in range(folded)]
+        _get_samples(arrays, f"open/{start}/raw", slot.raw)
+    for start in header["totals"]:
+        samples = engine.totals.slots[start] = Samples()
+        _get_samples(arrays, f"totals/{start}", samples)
+    engine.totals.restore(arrays["last/time"], arrays["last/value"])
+    engine.newest.restore(arrays["newest"].tobytes(), header["forgotten"])
+    engine.seen.restore(chunks, engine.stamp)
+
+
+def _put_samples(arrays: Arrays, prefix: str, samples: Samples) -> None:
+    for name, column in zip(("series", "times", "positions", "values"), samples.view(), strict=True):
+        arrays[f"{prefix}/{name}"] = column
+
+
+def _get_samples(arrays: Arrays, prefix: str, into: Samples) -> None:
+    into.extend(*(arrays[f"{prefix}/{name}"] for name in ("series", "times", "positions", "values")))
+
+
+def put_panes(arrays: Arrays, prefix: str, part: Panes) -> None:
+    """Names the arrays of some panes."""
+    arrays[f"{prefix}/series"], arrays[f"{prefix}/start"] = part.series, part.start
+    for name in STATE:
+        arrays[f"{prefix}/{name}"] = part.state[name]
+    if part.sketches is not None:
+        for name in _SKETCH:
+            arrays[f"{prefix}/sketch/{name}"] = getattr(part.sketches, name)
+
+
+def get_panes(arrays: Arrays, prefix: str) -> Panes:
+    """The inverse of `put_panes`."""
+    state = {name: arrays[f"{prefix}/{name}"] for name in STATE}
+    sketches = Sketches(*(arrays[f"{prefix}/sketch/{name}"] for name in _SKETCH))
+    return Panes(arrays[f"{prefix}/series"], arrays[f"{prefix}/start"], state, sketches)

@@ -1,0 +1,352 @@
+"""The engine: log entries in, states of panes out. It reads no clock: time is the stamps in the log.
+
+An entry moves the watermark first, which closes slots and turns running totals into deltas; then its rows are told
+apart (repeated, late), and go to their slot: an open one of 1 s panes, or, behind the closed boundary, the pending
+panes of the finest level that still keeps their time. A flush hands the pending panes to the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine import dedup, levels, panes
+from engine.dedup import Seen
+from engine.kernels.grouping import group
+from engine.ledger import Ledger
+from engine.levels import SPANS, WIDTHS, Retention, floor
+from engine.model import Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints
+from engine.newest import Newest
+from engine.series import Catalogue
+from engine.slots import Slot
+from engine.totals import Totals
+
+SLOT = WIDTHS[0]
+"""Width of an open slot, in ms: one pane of the finest stored level."""
+_CHECK_EVERY = 65_536
+"""Samples between two looks at the memory of the open slots."""
+_BLOCK_BITS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an engine is set up with; times in ms, sizes in bytes."""
+
+    lateness: int = 60_000
+    retention: Retention = field(default_factory=Retention)
+    max_series: int = 1_000_000
+    max_series_per_name: int = 50_000
+    pane_memory: int = 256 << 20
+    raw_samples: int = 10_000
+    dedup: dedup.Bound = field(default_factory=dedup.Bound)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What an entry brought, for those who watch: its accepted samples as columns, and its accepted events."""
+
+    position: int
+    stamp: int
+    series: Codes
+    rows: Ints
+    times: Ints
+    values: Floats
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    """(row, event)."""
+
+
+Slots = dict[tuple[int, int], Slot]
+"""Pending panes by (level, block start)."""
+
+
+class Engine:
+    """All state that the log determines. Only one owner writes to it; reads are synchronous."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.catalogue = Catalogue(self.options.max_series, self.options.max_series_per_name)
+        self.position = 0
+        self.stamp = 0
+        self.watermark = 0
+        self.closed = 0
+        """Everything before this time is closed: it lies in pending panes or in the store."""
+        self.open: dict[int, Slot] = {}
+        self.totals = Totals()
+        self.pending: Slots = {}
+        self.frozen: Slots = {}
+        """Pending panes that a flush is writing."""
+        self.rolled: tuple[int, ...] = (0,) * len(WIDTHS)
+        """Per level, up to where the store has folded its blocks into the next level."""
+        self.generation = 0
+        """The number of the newest flush that is written."""
+        self.events: list[tuple[int, int, Event]] = []
+        self.frozen_events: list[tuple[int, int, Event]] = []
+        self.newest = Newest(self.options.raw_samples)
+        self.seen = dedup.Window(self.options.dedup)
+        self.ledger = Ledger()
+        self.writers: dict[int, int] = {}
+        """The last sequence of each writer."""
+        self.flushed_series = 0
+        self.flushed_position = 0
+        """The log position up to which the store holds the events."""
+        self._unchecked = 0
+
+    def apply(self, entry: Entry, position: int) -> tuple[Applied, Delivery]:
+        """Takes one entry, in log order. An entry that its writer appended twice changes nothing the second time."""
+        if entry.epoch and entry.sequence <= self.writers.get(entry.epoch, 0):
+            self.ledger.repeated += 1
+            return self._repeated(entry, position)
+        if entry.epoch:
+            self._remember_writer(entry)
+        self.position = position
+        self.advance(entry.stamp)
+        applied = Applied(position, self.stamp)
+        for name in entry.sketched:
+            self.catalogue.sketch(name)
+        self.ledger.rejected.update(entry.rejected)
+        if entry.requests or self._has_ids(entry):
+            self._find_repeats(entry, applied)
+        delivery = self._deliver(entry, applied)
+        if self._unchecked >= _CHECK_EVERY:
+            self._unchecked = 0
+            self._relieve()
+        return applied, delivery
+
+    def advance(self, stamp: int) -> None:
+        """Moves time to a stamp: closes what the watermark has passed. Earlier stamps change nothing."""
+        if stamp > self.stamp:
+            self.stamp = stamp
+            self.watermark = max(self.watermark, stamp - self.options.lateness)
+            self.seen.expire(stamp)
+            boundary = floor(self.watermark, SLOT)
+            if boundary > self.closed:
+                self._close(boundary)
+
+    @property
+    def open_bytes(self) -> int:
+        """Memory of the open slots and points."""
+        return sum(slot.nbytes for slot in self.open.values()) + self.totals.nbytes
+
+    @property
+    def pending_bytes(self) -> int:
+        """Memory of the panes that wait for a flush, and of those in one."""
+        slots = (*self.pending.values(), *self.frozen.values())
+        return sum(slot.nbytes for slot in slots)
+
+    # A writer's life is short of entries to tell apart only while its appends are in flight, so few are kept.
+    _MAX_WRITERS = 1000
+
+    def _remember_writer(self, entry: Entry) -> None:
+        self.writers.pop(entry.epoch, None)
+        self.writers[entry.epoch] = entry.sequence
+        if len(self.writers) > self._MAX_WRITERS:
+            del self.writers[next(iter(self.writers))]
+
+    def _repeated(self, entry: Entry, position: int) -> tuple[Applied, Delivery]:
+        none = np.empty(0, np.int64)
+        self.position = position
+        return Applied(position, self.stamp), Delivery(
+            position, self.stamp, none.astype(np.int32), none, none, none.astype(np.float64)
+        )
+
+    @staticmethod
+    def _has_ids(entry: Entry) -> bool:
+        return bool(entry.batch and entry.batch.ids) or any(event.id for event in entry.events)
+
+    def _find_repeats(self, entry: Entry, applied: Applied) -> None:
+        """Marks the rows whose id, or whose request's key, came before."""
+        rows = len(entry.batch) if entry.batch else 0
+        duplicate = np.zeros(rows, np.bool_)
+        events_duplicate = np.zeros(len(entry.events), np.bool_)
+        applied.duplicate, applied.events_duplicate = duplicate, events_duplicate
+        for index, request in enumerate(entry.requests):
+            (begin, end), (event_begin, event_end) = request.metrics, request.events
+            seen = self.seen.find(dedup.REQUEST, request.key)
+            if seen is None:
+                where = Seen(applied.position, begin, event_begin, request.body)
+                self.seen.add(dedup.REQUEST, request.key, self.stamp, where)
+                continue
+            duplicate[begin:end] = True
+            events_duplicate[event_begin:event_end] = True
+            if seen.body != request.body:
+                applied.conflicts.append(index)
+                rows = end - begin + event_end - event_begin
+                self.ledger.rejected["conflict"] += rows
+                self.ledger.duplicate -= rows  # they are marked as repeats below, but count as refused
+                continue
+            applied.first.update((row, (seen.position, seen.row + row - begin)) for row in range(begin, end))
+            applied.events_first.update(
+                (row, (seen.position, seen.second + row - event_begin)) for row in range(event_begin, event_end)
+            )
+        if entry.batch:
+            self._find_ids(dedup.METRIC, entry.batch.ids, duplicate, applied.first, applied.position)
+        ids = {row: event.id for row, event in enumerate(entry.events) if event.id is not None}
+        self._find_ids(dedup.EVENT, ids, events_duplicate, applied.events_first, applied.position)
+
+    def _find_ids(
+        self, kind: int, ids: dict[int, bytes], duplicate: Flags, first: dict[int, tuple[int, int]], position: int
+    ) -> None:
+        for row, key in ids.items():
+            if duplicate[row]:
+                continue
+            seen = self.seen.find(kind, key)
+            if seen is None:
+                self.seen.add(kind, key, self.stamp, Seen(position, row))
+            else:
+                duplicate[row] = True
+                first[row] = (seen.position, seen.row)
+
+    def _deliver(self, entry: Entry, applied: Applied) -> Delivery:
+        events = list(enumerate(entry.events))
+        if applied.events_duplicate is not None and applied.events_duplicate.any():
+            events = [(row, event) for row, event in events if not applied.events_duplicate[row]]
+        self.ledger.events += len(events)
+        self.ledger.duplicate += len(entry.events) - len(events)
+        self.events.extend((applied.position, row, event) for row, event in events)
+        series, rows, times, values = self._ingest(entry.batch, applied) if entry.batch else _NOTHING
+        return Delivery(applied.position, applied.stamp, series, rows, times, values, events)
+
+    def _ingest(self, batch: Batch, applied: Applied) -> tuple[Codes, Ints, Ints, Floats]:
+        ids, folded = self.catalogue.resolve(batch.keys)
+        series, times, values = ids[batch.codes], batch.times, batch.values
+        n = len(series)
+        rows = np.arange(n)
+        if applied.duplicate is not None and applied.duplicate.any():
+            rows = np.flatnonzero(~applied.duplicate)
+            series, times, values = series[rows], times[rows], values[rows]
+        self.ledger.accepted += len(rows)
+        self.ledger.duplicate += n - len(rows)
+        if folded is not None:
+            self._count_folded(series, folded[batch.codes][rows])
+        if not len(rows):
+            return _NOTHING
+        earliest = int(times.min())
+        late = None
+        if earliest < applied.stamp - self.options.lateness:
+            late = times < applied.stamp - self.options.lateness
+            applied.late = np.zeros(n, np.bool_)
+            applied.late[rows] = late
+            self.ledger.late += int(late.sum())
+        self._file(series, times, np.full(len(rows), applied.position), values, late, earliest)
+        self.newest.add(series, rows, times, applied.position, values)
+        self._unchecked += len(rows)
+        return series, rows, times, values
+
+    def _count_folded(self, series: Codes, folded: Flags) -> None:
+        self.ledger.folded += int(folded.sum())
+        numbers = self.catalogue.name_numbers[series[folded]]
+        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+            self.catalogue.by_number[int(number)].folded += int(count)
+
+    def _file(
+        self, series: Codes, times: Ints, positions: Ints, values: Floats, late: Flags | None, earliest: int
+    ) -> None:
+        """Puts each sample where its time belongs."""
+        if earliest < self.closed:
+            behind = times < self.closed
+            self._file_behind(series[behind], times[behind], positions[behind], values[behind])
+            totals = self.catalogue.totals[series]
+            self.ledger.late_total += int((totals & late).sum()) if late is not None else 0
+            self.ledger.squeezed += int((totals & behind & (~late if late is not None else True)).sum())
+            ahead = ~behind
+            series, times, positions, values = series[ahead], times[ahead], positions[ahead], values[ahead]
+            late = late[ahead] if late is not None else None
+            if not len(series):
+                return
+        elif late is not None:
+            self.ledger.late_total += int((self.catalogue.totals[series] & late).sum())
+        slots = times - times % SLOT
+        first = int(slots[0])
+        if (slots == first).all():
+            self._file_slot(first, series, times, positions, values, late)
+            return
+        groups = group(slots // SLOT)
+        for begin, end, slot in zip(groups.starts, [*groups.starts[1:], len(slots)], groups.keys, strict=True):
+            at = groups.order[begin:end]
+            lag = late[at] if late is not None else None
+            self._file_slot(int(slot) * SLOT, series[at], times[at], positions[at], values[at], lag)
+
+    def _file_slot(
+        self, start: int, series: Codes, times: Ints, positions: Ints, values: Floats, late: Flags | None
+    ) -> None:
+        slot = self.open.get(start)
+        if slot is None:
+            slot = self.open[start] = Slot(start, levels.BASE, self.catalogue)
+        slot.add(series, times, positions, values)
+        totals = self.catalogue.totals[series]
+        if late is not None:
+            totals = totals & ~late
+        if totals.all():
+            self.totals.add(start, series, times, positions, values)
+        elif totals.any():
+            self.totals.add(start, series[totals], times[totals], positions[totals], values[totals])
+
+    def _file_behind(self, series: Codes, times: Ints, positions: Ints, values: Floats) -> None:
+        """Samples whose slot is closed join the pending panes of the finest level that keeps their time."""
+        keep = self.options.retention
+        level = np.zeros(len(times), np.int64)
+        for number in levels.LEVELS:
+            level[times < keep.horizon(number, self.watermark)] = number + 1
+        spans = np.array([*SPANS, 1])[level]
+        blocks = times // spans
+        groups = group((level << _BLOCK_BITS) | blocks)
+        for begin, end, key in zip(groups.starts, [*groups.starts[1:], len(times)], groups.keys, strict=True):
+            number = int(key) >> _BLOCK_BITS
+            at = groups.order[begin:end]
+            if number >= len(SPANS):
+                self.ledger.expired += len(at)
+                continue
+            start = (int(key) & ((1 << _BLOCK_BITS) - 1)) * SPANS[number]
+            self._pending(number, start).add(series[at], times[at], positions[at], values[at])
+
+    def _pending(self, level: int, start: int) -> Slot:
+        slot = self.pending.get((level, start))
+        if slot is None:
+            slot = self.pending[level, start] = Slot(start, WIDTHS[level], self.catalogue)
+        return slot
+
+    def _close(self, boundary: int) -> None:
+        """Folds the slots before the boundary to panes of the finest level, their increases included."""
+        self.closed = boundary
+        series, times, deltas = self.totals.close(boundary, len(self.catalogue))
+        slots_of = times - times % SLOT
+        for start in sorted(start for start in self.open if start < boundary):
+            slot = self.open.pop(start)
+            together = panes.concat(slot.parts())
+            unique = self.catalogue.sketched_rows(together.series)
+            _, folded = panes.fold(together, together.series.astype(np.int64), panes.ALL, unique)
+            folded.start = np.full(len(folded), start, np.int64)
+            mine = slots_of == start
+            if mine.any():
+                into = np.searchsorted(folded.series, series[mine])
+                folded.state["increase"] = folded.state["increase"] + np.bincount(
+                    into, weights=deltas[mine], minlength=len(folded)
+                )
+            block = floor(start, SPANS[0])
+            level = self.options.retention.level_of(start, self.watermark)
+            if level == 0:
+                self._pending(0, block).add_panes(folded)
+            elif level is not None:
+                self._pending_coarse(level, folded)
+            else:
+                self.ledger.expired += int(folded.state["count"].sum())
+
+    def _pending_coarse(self, level: int, folded: panes.Panes) -> None:
+        """Panes that the finer levels let go of at once: the stamps jumped ahead, or a retention is very short."""
+        start = int(folded.start[0])
+        folded.start = np.full(len(folded), floor(start, WIDTHS[level]), np.int64)
+        self._pending(level, floor(start, SPANS[level])).add_panes(folded)
+
+    def _relieve(self) -> None:
+        """Closes the oldest slots early while the open ones hold more than their memory; never the newest."""
+        limit = floor(self.stamp, SLOT)
+        while self.open_bytes > self.options.pane_memory:
+            oldest = min(self.open, default=limit)
+            if oldest >= limit:
+                return
+            self._close(oldest + SLOT)
+
+
+_NONE = np.empty(0, np.int64)
+_NOTHING = (_NONE.astype(np.int32), _NONE, _NONE, _NONE.astype(np.float64))

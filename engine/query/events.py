@@ -1,0 +1,104 @@
+"""Queries over events: their rows become columns and are folded like samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine import panes
+from engine.aggregates import find
+from engine.errors import BadQuery
+from engine.model import Floats
+from engine.query.execute import Table
+from engine.query.plan import Bounds, Limits, check_points, needs
+from engine.query.value import Query
+from engine.sketches import columns as sketches
+
+OWN_FIELDS = ("user_id", "session_id", "event_type")
+
+
+def field_path(label: str) -> str:
+    """Where a label of an event query lies: a field of the event, a path into it, or one of its properties."""
+    if label in OWN_FIELDS or label.startswith(("properties.", "metadata.")):
+        return label
+    return f"properties.{label}"
+
+
+def fields(query: Query) -> list[str]:
+    """The fields to read of each event: those of the matchers, then of the groups, then the one aggregated."""
+    wanted = [field_path(matcher.label) for matcher in query.matchers] + [field_path(label) for label in query.group_by]
+    return [*wanted, field_path(query.field)] if query.field else wanted
+
+
+def bounds(query: Query, at: int) -> Bounds:
+    """When an event query looks: to the ms, or to whole steps. Raises BadQuery for a range that ends before it starts."""
+    unit = query.step or 1
+    last = at + 1 if query.end is None else query.end
+    start = last - query.range if query.start is None else query.start
+    if start >= last:
+        raise BadQuery("the range ends before it starts: `from` must be earlier than `to`, or than now")
+    end = -(-last // unit) * unit
+    start = end - -(-query.range // unit) * unit if query.start is None else start - start % unit
+    return Bounds(start, end, query.step, unit, 0)
+
+
+def execute(query: Query, bounds: Bounds, rows: Iterable[Sequence[Any]], limits: Limits) -> Table:
+    """The answer. rows: (time, user_id, session_id, *fields(query)) of the events of the type in the range."""
+    matchers, labels = len(query.matchers), len(query.group_by)
+    numbers: dict[tuple[str, ...], int] = {} if query.group_by else {(): 0}
+    times, groups, values = [], [], []
+    for row in rows:
+        found = row[3:]
+        if all(m.accepts(as_text(value)) for m, value in zip(query.matchers, found[:matchers], strict=True)):
+            group = tuple(as_text(value) for value in found[matchers : matchers + labels])
+            value = found[-1] if query.field else 1
+            if value is None:
+                continue
+            times.append(row[0])
+            groups.append(numbers.setdefault(group, len(numbers)))
+            values.append(value)
+    check_points(query, bounds, len(numbers), limits)
+    keys = np.array(groups, np.int64)
+    moments = np.array(times, np.int64)
+    if bounds.step is not None:
+        keys = keys * bounds.steps + (moments - bounds.start) // bounds.step
+    return _table(query, bounds, list(numbers), keys, moments, values)
+
+
+def as_text(value: Any) -> str:
+    """A field as text, "" for none."""
+    return "" if value is None else str(value)
+
+
+def _table(query: Query, bounds: Bounds, labels: list[tuple[str, ...]], keys: Any, moments: Any, values: list[Any]) -> Table:
+    aggregate = find(query.aggregation or "count")
+    size = len(labels) * bounds.steps
+    out = np.full(size, np.nan if aggregate.empty is None else float(aggregate.empty))
+    counts = np.zeros(size, np.int64)
+    error = 0.0
+    if aggregate.name == "unique":
+        codes = np.unique(np.array([as_text(value) for value in values]), return_inverse=True)[1] if values else keys
+        pairs = np.unique(keys * (len(values) + 1) + codes)
+        out = np.bincount(pairs // (len(values) + 1), minlength=size).astype(np.float64)
+        counts = np.bincount(keys, minlength=size)
+    else:
+        numeric = np.array([_number(value) for value in values], np.float64)
+        known = np.flatnonzero(~np.isnan(numeric))
+        if len(known):
+            chosen: Floats = numeric[known]
+            order = np.arange(len(known))
+            part = panes.of_samples(
+                np.zeros(len(known), np.int32), moments[known], moments[known], order, chosen, chosen
+            )
+            at, folded = panes.fold(part, keys[known], needs(aggregate))
+            out[at] = aggregate.finish(folded, bounds.seconds)
+            counts[at] = folded.state["count"]
+            error = sketches.error_bound(folded.sketches) if folded.sketches is not None else 0.0
+    times = bounds.start + np.arange(bounds.steps) * (bounds.step or 0)
+    return Table(labels, times, out.reshape(-1, bounds.steps), counts.reshape(-1, bounds.steps), error)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,84 @@
+"""A query: what is asked, as a frozen value, and the reading of its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from engine import matchers
+from engine.errors import BadQuery
+from engine.matchers import Matcher
+
+UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+MAX_GROUP_LABELS = 10
+_DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
+_QUERY = re.compile(r"\s*(metric|event):([^{}]+?)\s*(\{.*\})?\s*", re.DOTALL)
+
+Params = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question about one metric or event type.
+
+    range: ms back from `at`, used unless start and end (ms UTC, [start, end)) are given; step: ms, for a time series;
+    at: ms, None for now; type: metric type to keep, None for all; field: of an event, the property to aggregate;
+    params: handed to a registered aggregation; columns: whether the answer is wanted as columns.
+    """
+
+    kind: str
+    name: str
+    matchers: tuple[Matcher, ...] = ()
+    type: int | None = None
+    aggregation: str | None = None
+    group_by: tuple[str, ...] = ()
+    range: int = UNITS["h"]
+    start: int | None = None
+    end: int | None = None
+    step: int | None = None
+    at: int | None = None
+    field: str | None = None
+    params: Params = ()
+    columns: bool = False
+
+
+def parse_target(text: str) -> tuple[str, str, tuple[Matcher, ...]]:
+    """(kind, name, matchers) of `metric:name{label="value"}` or `event:type`. Raises BadQuery."""
+    match = _QUERY.fullmatch(text)
+    if match is None:
+        raise BadQuery(
+            f"{text!r} is no query; write metric:<name> or event:<type>, with labels as in "
+            'metric:api_requests_total{endpoint="/api/users"}'
+        )
+    return match[1], match[2], matchers.parse(match[3]) if match[3] else ()
+
+
+def parse_duration(text: str, what: str = "time_range") -> int:
+    """Milliseconds of a duration such as 30s, 5m, 24h, 7d or 2w. Raises BadQuery."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise BadQuery(f"{what} {text!r} is no duration; write a number and s, m, h, d or w, such as 15m or 24h")
+    duration = int(match[1]) * UNITS[match[2]]
+    if duration > 3660 * UNITS["d"]:
+        raise BadQuery(f"{what} {text!r} is longer than ten years")
+    return duration
+
+
+def filters_as_matchers(filters: dict[str, Any]) -> tuple[Matcher, ...]:
+    """Equality matchers of S4 filters; a list stands for any of its values."""
+    found = []
+    for label, value in filters.items():
+        if isinstance(value, list):
+            found.append(matchers.make(label, "=~", "|".join(re.escape(_text(label, item)) for item in value)))
+        else:
+            found.append(matchers.make(label, "=", _text(label, value)))
+    return tuple(found)
+
+
+def _text(label: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise BadQuery(f"the filter on {label!r} is neither text nor a number nor a list of those")

@@ -1,0 +1,1 @@
+"""Mergeable summaries: exponential histograms for percentiles, HyperLogLog for distinct values."""

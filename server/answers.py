@@ -1,0 +1,258 @@
+"""Answers: a query run over the engine's open panes and the store's blocks, joined at one log position.
+
+What the engine holds is read between two entries; the blocks may have to be fetched on a thread. A flush that ends in
+between would count panes twice or not at all, so each block says which flush wrote it, and a reading that a flush has
+overtaken is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.aggregates import Registry, find
+from engine.engine import Engine
+from engine.errors import BadQuery
+from engine.panes import Panes
+from engine.query import events as event_queries
+from engine.query import plan
+from engine.query.execute import Reading, Table, execute, execute_custom, raw, read_live
+from engine.query.plan import Bounds, Groups, Limits, Stretch
+from engine.query.value import Query
+from engine.rollup import BlockId
+from server.errors import ApiError
+from server.questions import SavedQueries, parse_body, parse_query
+from server.store import BlockKey, Store, TooManyRows
+from server.store.blocks import Block
+from server.wire.answers import as_columns, as_rows, raw_rows
+from server.wire.event_fields import pick_fields
+
+CACHE_BYTES = 96 << 20
+LONG_ROWS = 20_000
+"""Stored rows from which a query is computed on a thread."""
+_TRIES = 50
+
+
+@dataclass(slots=True)
+class Answer:
+    """One result: all that lies at or before `position`, as of `at`. rows: S4 rows, or an object of columns."""
+
+    position: int
+    at: int
+    rows: Any
+    bounds: Bounds
+    cost: float
+    total: int
+    error: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class BlockCache:
+    """Blocks by id, None for those that do not exist; the least recently read go first."""
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self.limit = limit
+        self._blocks: OrderedDict[BlockId, Block | None] = OrderedDict()
+        self._sizes: dict[BlockId, int] = {}
+        self.nbytes = 0
+
+    def split(self, wanted: list[BlockId]) -> tuple[dict[BlockId, Block], list[BlockId]]:
+        """(those held, those not known)."""
+        held, missing = {}, []
+        for block_id in wanted:
+            if block_id in self._blocks:
+                self._blocks.move_to_end(block_id)
+                block = self._blocks[block_id]
+                if block is not None:
+                    held[block_id] = block
+            else:
+                missing.append(block_id)
+        return held, missing
+
+    def put(self, block_id: BlockId, block: Block | None) -> None:
+        """Holds a block, or that there is none."""
+        self.drop([block_id])
+        self._blocks[block_id] = block
+        self._resize(block_id)
+
+    def measure(self, used: Sequence[BlockId]) -> None:
+        """Counts again what has been unpacked meanwhile, and lets go of what is too much."""
+        for block_id in used:
+            if block_id in self._blocks:
+                self._resize(block_id)
+        while self.nbytes > self.limit:
+            self.drop([next(iter(self._blocks))])
+
+    def drop(self, block_ids: Sequence[BlockId]) -> None:
+        """Forgets blocks, because they have changed."""
+        for block_id in block_ids:
+            if block_id in self._blocks:
+                del self._blocks[block_id]
+                self.nbytes -= self._sizes.pop(block_id)
+
+    def _resize(self, block_id: BlockId) -> None:
+        block = self._blocks[block_id]
+        size = 200 + (block.nbytes if block is not None else 0)
+        self.nbytes += size - self._sizes.get(block_id, 0)
+        self._sizes[block_id] = size
+
+
+class Answers:
+    """Answers queries; also what live queries ask (`Questions`)."""
+
+    def __init__(
+        self, engine: Engine, store: Store, registry: Registry, saved: SavedQueries, offset: Callable[[int], str],
+        limits: Limits, timeout: float,
+    ) -> None:  # fmt: skip
+        """timeout: seconds a query may take."""
+        self.engine, self.store, self.registry, self.queries = engine, store, registry, saved
+        self.offset, self.limits, self.timeout = offset, limits, timeout
+        self.cache = BlockCache()
+        self._threads = asyncio.Semaphore(2)
+
+    # What live queries ask.
+
+    def saved(self, query_id: str) -> Query | None:
+        """The saved query of an id."""
+        return self.queries.find(query_id)
+
+    def parse(self, body: dict[str, Any]) -> Query:
+        """The query of a body. Raises BadQuery and ApiError."""
+        return parse_query(parse_body(body), self.registry)
+
+    def names(self, query: Query) -> tuple[str, str]:
+        """What a query listens to."""
+        return query.kind, query.name
+
+    def slide(self, query: Query) -> int:
+        """Every how many ms the range moves on; 0 for a fixed one."""
+        if query.end is not None or query.at is not None:
+            return 0
+        if query.kind == "event":
+            return query.step or 1000
+        bounds = plan.bounds(query, self.engine, self.stamp())
+        return bounds.step or bounds.resolution
+
+    def stamp(self) -> int:
+        """The newest stamp applied, in ms."""
+        return self.engine.stamp
+
+    # Answering.
+
+    async def answer(self, query: Query, at: int | None = None) -> Answer:
+        """The answer as of `at`, the query's own, or the newest stamp. Raises EngineError and ApiError."""
+        moment = next((t for t in (at, query.at) if t is not None), self.engine.stamp)
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.timeout):
+                if query.kind == "event":
+                    answer = await self._events(query, moment)
+                elif query.aggregation is None or query.aggregation in self.registry.custom:
+                    answer = self._raw(query, moment)
+                else:
+                    answer = await self._panes(query, moment)
+        except TimeoutError:
+            message = f"the query took longer than {self.timeout:g} s; ask for a shorter range or a wider step"
+            raise ApiError("query_timeout", message) from None
+        answer.cost = time.perf_counter() - begun
+        return answer
+
+    async def _panes(self, query: Query, at: int) -> Answer:
+        aggregate = find(query.aggregation or "count")
+        need = plan.needs(aggregate)
+        for _ in range(_TRIES):
+            bounds = plan.bounds(query, self.engine, at)
+            groups = plan.groups(query, self.engine, self.limits)
+            plan.check_points(query, bounds, len(groups.labels), self.limits)
+            stretches = plan.cover(bounds, self.engine)
+            reading = read_live(bounds, stretches, groups, aggregate, self.engine)
+            wanted = plan.blocks(query, stretches) if groups.series else []
+            blocks, missing = self.cache.split(wanted)
+            if missing:
+                fetched = await self._fetch(missing)
+                newest = max((block.generation for block in fetched.values()), default=0)
+                if self.engine.generation != reading.generation or newest > reading.generation:
+                    await asyncio.sleep(0.005)  # a flush is ending: read again what it leaves
+                    continue
+                for block_id in missing:
+                    self.cache.put(block_id, fetched.get(block_id))
+                blocks |= fetched
+            if any(block.generation > reading.generation for block in blocks.values()):
+                continue
+            table = await self._compute(query, bounds, groups, reading, blocks, stretches, need)
+            self.cache.measure(wanted)
+            return self._answer(query, bounds, reading.position, at, table)
+        raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
+
+    async def _fetch(self, missing: list[BlockId]) -> dict[BlockId, Block]:
+        async with self._threads:
+            found = await asyncio.to_thread(self.store.read_blocks, [BlockKey(*block) for block in missing])
+        return {BlockId(*key): Block(data, generation) for key, (generation, data) in found.items()}
+
+    async def _compute(
+        self, query: Query, bounds: Bounds, groups: Groups, reading: Reading, blocks: dict[BlockId, Block],
+        stretches: list[Stretch], need: frozenset[str],
+    ) -> Table:  # fmt: skip
+        def compute() -> Table:
+            unpacked: dict[BlockId, Panes] = {block_id: block.panes(need) for block_id, block in blocks.items()}
+            return execute(query, bounds, groups, reading, unpacked, stretches)
+
+        rows = sum(block.rows for block in blocks.values()) + sum(map(len, reading.parts))
+        if rows < LONG_ROWS:
+            return compute()
+        async with self._threads:
+            return await asyncio.to_thread(compute)
+
+    def _raw(self, query: Query, at: int) -> Answer:
+        bounds = plan.bounds(query, self.engine, at)
+        groups = plan.groups(query, self.engine, self.limits)
+        plan.check_points(query, bounds, len(groups.labels), self.limits)
+        rows = raw(self.engine, bounds, groups)
+        if query.aggregation is not None:
+            fn = self.registry.custom[query.aggregation]
+            table = execute_custom(query, bounds, groups, rows, fn)
+            return self._answer(query, bounds, self.engine.position, at, table)
+        data = raw_rows(query, rows, groups, self.engine.catalogue)
+        extra = {"complete_from": rows.complete_from} if rows.complete_from > bounds.start else {}
+        return Answer(self.engine.position, at, data, bounds, 0.0, len(rows.times), extra=extra)
+
+    async def _events(self, query: Query, at: int) -> Answer:
+        if query.aggregation is None:
+            raise BadQuery("an event query needs an aggregation, such as count or unique; GET /api/events lists events")
+        if query.aggregation in self.registry.custom:
+            raise BadQuery(f"{query.aggregation} is registered for metrics; events take the built-in aggregations")
+        bounds = event_queries.bounds(query, at)
+        plan.check_points(query, bounds, 1, self.limits)
+        fields = event_queries.fields(query)
+        position, flushed = self.engine.position, self.engine.flushed_position
+        fresh = [
+            pick_fields(event, fields)
+            for _, _, event in (*self.engine.frozen_events, *self.engine.events)
+            if event.type == query.name and bounds.start <= event.time < bounds.end
+        ]
+
+        def compute() -> Table:
+            def rows() -> Iterator[Sequence[Any]]:
+                for chunk in self.store.events_scan(
+                    query.name, bounds.start, bounds.end, fields, upto=(flushed, 1 << 30)
+                ):
+                    yield from chunk
+                yield from fresh
+
+            return event_queries.execute(query, bounds, rows(), self.limits)
+
+        try:
+            async with self._threads:
+                table = await asyncio.to_thread(compute)
+        except TooManyRows as error:
+            raise ApiError("query_too_expensive", str(error)) from None
+        return self._answer(query, bounds, position, at, table)
+
+    def _answer(self, query: Query, bounds: Bounds, position: int, at: int, table: Table) -> Answer:
+        data = as_columns(query, bounds, table) if query.columns else as_rows(query, bounds, table)
+        return Answer(position, at, data, bounds, 0.0, int(table.counts.sum()), table.error, table.notes)

@@ -1,0 +1,276 @@
+"""The composition root: opens everything, sinks first, wires it, and closes it, sources first.
+
+    IngestApp ─▶ Collector ─▶ Pipeline ─▶ Engine ─┬─▶ Rollups ─▶ Store
+        │                                         └─▶ Broadcast ─▶ Live, Hub
+        └─▶ CorsApp ─▶ Starlette (server.api, WebSocket)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from engine.aggregates import Registry
+from engine.dedup import Bound
+from engine.engine import Engine, Options
+from engine.errors import EngineError
+from engine.levels import Retention
+from engine.model import Entry
+from engine.query.plan import Limits as QueryLimits
+from engine.query.value import Query
+from server.answers import Answers
+from server.api import data, page, queries, status, subscriptions
+from server.api.http import as_api_error, error_answer
+from server.auth import App as Asgi
+from server.auth import CorsApp, Gate, Message, Receive, Send
+from server.config import ConfigError, Settings
+from server.errors import ApiError
+from server.hub import Hub, WebSocketEndpoint
+from server.hub import Limits as HubLimits
+from server.ingest.collector import Collector
+from server.ingest.over_http import IngestApp
+from server.log import Log, open_log
+from server.pipeline import Pipeline
+from server.questions import KIND, SavedQueries
+from server.store import Store, open_store
+from server.subscribers.broadcast import Broadcast
+from server.subscribers.live import Live
+from server.subscribers.rollups import Rollups, restore
+from server.wire.messages import decode_json
+
+logger = logging.getLogger("streamgauge")
+
+OPEN_BEFORE_READY = ("/health", "/ready")
+
+
+class App:
+    """A whole server without its sockets: an ASGI app, to be opened before and closed after it serves.
+
+    failed: told when a part that must live has died; the process should end then, in order.
+    """
+
+    def __init__(self, settings: Settings, failed: Callable[[BaseException], None] | None = None) -> None:
+        self.settings = settings
+        self._failed = failed or (lambda error: None)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._asgi: Asgi = self._starting
+        self._closing = False
+        self.is_ready = False
+
+    async def open(self) -> None:
+        """Opens store and log, restores the newest checkpoint and begins the replay; `ready` waits for its end."""
+        settings = self._kept()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.registry = Registry()
+        load_plugins(settings.plugins, self.registry)
+        durable = settings.log_fsync == "always"
+        self.store: Store = await asyncio.to_thread(open_store, settings.database, durable=durable)
+        try:
+            self.log: Log = await open_log(settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes)
+        except BaseException:
+            await asyncio.to_thread(self.store.close)
+            raise
+        self.engine = Engine(engine_options(settings))
+        await asyncio.to_thread(restore, self.engine, self.store)
+        await self.log.start_after(self.engine.position)
+        await self._wire(settings)
+        for name, task in (
+            ("pipeline", self.pipeline.run()),
+            ("ticks", self.pipeline.tick()),
+            ("rollups", self._flush_after_replay()),
+            ("ready", self._become_ready()),
+        ):
+            self._start(name, task)
+
+    async def ready(self) -> None:
+        """Returns when the replay has ended."""
+        while not self.is_ready:
+            await asyncio.sleep(0.01)
+            if all(task.done() for task in self._tasks):
+                raise RuntimeError("the server died while it was starting; the log says why")
+
+    async def close(self) -> None:
+        """Drains connections, finishes what was accepted, writes a last checkpoint and closes everything."""
+        self._closing = True
+        await self.drain()
+        await self.collector.drain()
+        await self.live.close()
+        caught_up = self.is_ready and not any(task.done() and task.get_name() == "pipeline" for task in self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if caught_up:
+            await self.rollups.flush()
+        await self.log.close()
+        await asyncio.to_thread(self.store.close)
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    async def drain(self) -> None:
+        """Sends WebSocket connections away, spread over DRAIN_SECONDS. Safe to repeat."""
+        await self.hub.drain(self.settings.drain_seconds)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self._asgi(scope, receive, send)
+
+    def _kept(self) -> Settings:
+        """The settings with a folder of their own where nothing is to be kept."""
+        if self.settings.enable_persistence:
+            return self.settings
+        self._folder = tempfile.TemporaryDirectory(prefix="streamgauge-")
+        return self.settings.model_copy(update={"data_dir": Path(self._folder.name), "database_url": "", "redis_url": ""})
+
+    async def _wire(self, settings: Settings) -> None:
+        gate = Gate(settings)
+        self.pipeline = Pipeline(self.log, self.engine)
+        saved = SavedQueries(self.store, self.registry)
+        documents = await asyncio.to_thread(self.store.list_documents, KIND)
+        for fault in saved.load([decode_json(body) for _, body in documents]):
+            logger.warning("saved query %s", fault)
+        limits = QueryLimits(settings.max_query_series, settings.max_query_points)
+        self.answers = Answers(
+            self.engine, self.store, self.registry, saved, self.pipeline.offset, limits, settings.max_query_execution_time
+        )
+        self.live = Live(self.answers, failed=self._die)
+        self.hub = Hub(self.live, hub_limits(settings))
+        self.rollups = Rollups(
+            self.engine, self.store, self.log,
+            interval=settings.checkpoint_interval, max_events=settings.event_buffer_size,
+            event_retention=int(settings.data_retention_hours * 3_600_000),
+            hold=self.pipeline.hold, flushed=self.answers.cache.drop,
+        )  # fmt: skip
+        broadcast = Broadcast(self.engine, self.hub, self.live)
+        self.pipeline.subscribers = [self.rollups.applied, broadcast.applied]
+        self.collector = Collector(self.pipeline)
+        routes = self._routes(gate, settings)
+        cold = Starlette(routes=routes, exception_handlers={Exception: _answer_error, HTTPException: _answer_http})
+        for known in (ApiError, EngineError):
+            cold.add_exception_handler(known, _answer_error)
+        self._inner: Asgi = IngestApp(CorsApp(cold, gate), self.collector, gate, settings)
+
+    def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
+        modes = {
+            "log": self.log.mode,
+            "persistence": settings.enable_persistence,
+            "auth": "off" if settings.auth == "off" else ("keys" if settings.api_keys.get_secret_value() else "loopback"),
+        }
+        return [
+            *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._hub_stats, modes),
+            *queries.routes(self.answers, gate, self.live.deleted, self._asked),
+            *data.routes(self.answers, self.store, gate),
+            *subscriptions.routes(self.hub, gate),
+            WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),
+            *page.routes(),
+        ]
+
+    def _hub_stats(self) -> dict[str, int]:
+        stats = self.hub.stats()
+        return {"active_subscriptions": stats.get("subscriptions", 0), **stats}
+
+    async def _asked(self, query: Query) -> None:
+        """A metric whose distinct values are asked for keeps what that needs from now on; the log carries the wish."""
+        if query.kind == "metric" and query.aggregation == "unique" and query.name not in self.engine.catalogue.sketched:
+            await self.pipeline.submit(Entry(self.pipeline.stamp(), sketched=[query.name]))
+
+    async def _become_ready(self) -> None:
+        await self.pipeline.caught_up()
+        self.hub.begin(self.engine.position)
+        self._asgi = self._inner
+        self.is_ready = True
+        await asyncio.Event().wait()
+
+    async def _flush_after_replay(self) -> None:
+        # During a replay too: a long one must not hold all its panes in memory.
+        await self.rollups.run()
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._closing or task.cancelled():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} ended")
+        logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=error)
+        self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        self._failed(error)
+
+    async def _starting(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in OPEN_BEFORE_READY:
+            await self._inner(scope, receive, send)
+            return
+        error = ApiError("starting", "the log is being replayed; try again in a moment", retry_after=1)
+        if scope["type"] == "http":
+            await error_answer(error)(scope, receive, send)
+            return
+        await receive()
+        with contextlib.suppress(OSError):
+            await send({"type": "websocket.close", "code": error.meaning.websocket, "reason": error.message})
+
+
+def engine_options(settings: Settings) -> Options:
+    """The engine's options; a coarser level never keeps less than a finer one."""
+    keep = [settings.retention_5s, settings.retention_1min, settings.retention_1h, settings.retention_1d]
+    for level in range(1, len(keep)):
+        keep[level] = max(keep[level], keep[level - 1])
+    return Options(
+        lateness=int(settings.lateness * 1000),
+        retention=Retention(tuple(keep)),
+        max_series=settings.max_series,
+        max_series_per_name=settings.max_series_per_name,
+        pane_memory=settings.pane_memory,
+        raw_samples=settings.metric_buffer_size,
+        dedup=Bound(settings.dedup_keys, int(settings.dedup_hours * 3_600_000)),
+    )
+
+
+def hub_limits(settings: Settings) -> HubLimits:
+    """The hub's limits."""
+    return HubLimits(
+        connections=settings.max_websocket_connections,
+        subscriptions=settings.max_subscriptions,
+        message_bytes=settings.max_message_bytes,
+        message_rate=settings.max_message_rate,
+        firehose_rate=settings.firehose_rate,
+        heartbeat=settings.websocket_heartbeat_interval,
+    )
+
+
+def load_plugins(names: str, registry: Registry) -> None:
+    """Calls each `module:function` with the registry. Raises ConfigError that names the one that fails."""
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        module, colon, function = name.partition(":")
+        try:
+            if not colon:
+                raise ValueError("write module:function")
+            getattr(importlib.import_module(module), function)(registry)
+        except Exception as error:
+            raise ConfigError(f"PLUGINS: {name!r} cannot be loaded: {error}") from error
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return error_answer(as_api_error(error))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return error_answer(ApiError("method_not_allowed", f"{request.method} is not allowed here"))
+    return error_answer(ApiError("not_found", f"there is nothing at {request.url.path[:200]!r}"))

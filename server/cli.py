@@ -1,0 +1,122 @@
+"""The command `streamgauge`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from server.app import App
+from server.auth import check_bind
+from server.config import ConfigError, Settings, load_settings
+from server.log import LogError
+from server.protocols import HttpProtocol, WebSocketProtocol
+from server.store import StoreError
+
+logger = logging.getLogger("streamgauge")
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the order of dying that keeps every promise: connections first, then the river, then the store."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:
+        """Sends WebSocket clients away before their connections are cut."""
+        for server in self.servers:
+            server.close()
+        await self._app.drain()
+        await super().shutdown(sockets)  # type: ignore[arg-type]
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until a signal comes or a part dies; 0, or 1 in the second case."""
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app = App(settings, failed)
+    config = uvicorn.Config(
+        app, settings.host, settings.port, loop="none", http=HttpProtocol, ws=WebSocketProtocol,
+        lifespan="off", access_log=False, log_config=None, server_header=False, date_header=False,
+        ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=max(1 << 20, 4 * settings.max_message_bytes),
+        timeout_graceful_shutdown=5, backlog=2048,
+    )  # fmt: skip
+    server = Server(config, app)
+    await app.open()
+    announcer = asyncio.create_task(_announce(server, app, settings))
+    try:
+        await server.serve()
+    finally:
+        announcer.cancel()
+        await app.close()
+    return 1 if failures else 0
+
+
+async def _announce(server: Server, app: App, settings: Settings) -> None:
+    await app.ready()
+    while not server.started:
+        await asyncio.sleep(0.01)
+    # What lives now lives for ever: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    kept = f"in {settings.data_dir.resolve()}" if settings.enable_persistence else "until it ends (ENABLE_PERSISTENCE=false)"
+    print(
+        f"Streamgauge serves on http://{shown}:{port} and keeps its data {kept}.\n"
+        f"Log: {app.log.mode}\n"
+        f"Send a first metric:\n"
+        f"  curl -X POST http://{shown}:{port}/api/metrics -H 'Content-Type: application/json' \\\n"
+        f"    -d '{{\"name\": \"hello\", \"metric_type\": \"counter\", \"value\": 1}}'",
+        flush=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="streamgauge", description="Real-time streaming analytics: POST metrics and events, watch, query, keep."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "serve", help="run the server", description="Run the server. Settings come from the environment and .env; "
+        "the README lists them all."
+    )  # fmt: skip
+    parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        refusal = check_bind(settings)
+        if refusal is not None:
+            raise ConfigError(refusal)
+        logging.basicConfig(
+            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        return _run(settings)
+    except (ConfigError, LogError, StoreError, OSError) as error:
+        print(f"streamgauge: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(settings: Settings) -> int:
+    # A thread that computes must not keep the event loop waiting for the default 5 ms.
+    sys.setswitchinterval(0.0005)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Settings: from the environment and `.env`, each read first as STREAMGAUGE_<NAME>, then as <NAME>.
+
+The descriptions below are the text of the README's table of settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "STREAMGAUGE_"
+SCOPES = ("ingest", "read", "admin")
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_DURATIONS = {"ms": 1, "s": _SECOND, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message is a sentence that names it and repeats no secret."""
+
+
+def parse_duration(value: object, default_unit: str = "s") -> int:
+    """Milliseconds of a duration such as 200ms, 90s, 5m, 24h, 30d, 2w, 10y; a bare number has the default unit."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+    if match is None or (match[2] or default_unit) not in _DURATIONS:
+        raise ValueError("is no duration; write for example 200ms, 90s, 24h, 30d or 10y")
+    return round(float(match[1]) * _DURATIONS[match[2] or default_unit])
+
+
+def parse_size(value: object) -> int:
+    """Bytes of a size such as 65536, 256 MiB, 8GiB, 10 MB."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+    if match is None or match[2] not in _SIZES:
+        raise ValueError("is no size; write for example 65536, 256 MiB or 8 GiB")
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def parse_api_keys(text: str) -> list[tuple[frozenset[str], str]]:
+    """(scopes, key) of each part of API_KEYS: `scope:key` or `scope+scope:key`, with commas between. ValueError."""
+    keys = []
+    for number, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        scopes, colon, key = part.partition(":")
+        names = frozenset(scopes.split("+"))
+        if not colon or not names <= set(SCOPES):
+            raise ValueError(f"key {number} does not start with its scopes and a colon; scopes are {', '.join(SCOPES)}")
+        if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError(f"key {number} must be at least 8 printable ASCII characters without blanks")
+        keys.append((names, key))
+    return keys
+
+
+def _seconds(value: object) -> float:
+    return parse_duration(value) / 1000
+
+
+def _hours(value: object) -> float:
+    return parse_duration(value, "h") / _HOUR
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes."""
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""Seconds; a bare number is seconds."""
+Hours = Annotated[float, BeforeValidator(_hours)]
+"""Hours; a bare number is hours."""
+Retention = Annotated[int, BeforeValidator(parse_duration), Field(ge=_SECOND)]
+"""Milliseconds; a bare number is seconds."""
+
+
+class Settings(BaseSettings):
+    """All settings. Attribute names are the environment's in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        validate_default=False,  # a retention's default is in ms already, a bare number from outside in seconds
+        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(PREFIX + name.upper(), name.upper())),
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs API_KEYS or AUTH=off")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    data_dir: Path = Field(Path("./data"), description="Folder of the embedded log and of the SQLite file")
+    redis_url: str = Field(
+        "", repr=False, description="Log on Redis Streams (redis://, rediss://, unix://); empty = embedded log"
+    )
+    database_url: str = Field("", repr=False, description="Store, sqlite:///path; empty = streamgauge.db in DATA_DIR")
+    enable_persistence: bool = Field(True, description="false: nothing is kept across a restart")
+    lateness: Seconds = Field(
+        60, ge=0, le=86_400, description="Seconds the watermark stays behind arrival; an older sample is late"
+    )
+    log_fsync: str = Field(
+        "200", description="Milliseconds between flushes of the embedded log to the disk, or `always`"
+    )
+    log_max_bytes: Size = Field(8 << 30, ge=1 << 20, description="Size at which the log refuses more (503)")
+    pane_memory: Size = Field(256 << 20, ge=1 << 20, description="Memory for open panes")
+    retention_5s: Retention = Field(_DAY, description="How long panes of 5 s are kept")
+    retention_1min: Retention = Field(30 * _DAY, description="How long panes of 1 min are kept")
+    retention_1h: Retention = Field(400 * _DAY, description="How long panes of 1 h are kept")
+    retention_1d: Retention = Field(3650 * _DAY, description="How long panes of 1 day are kept")
+    data_retention_hours: Hours = Field(24, gt=0, description="Hours events are kept")
+    metric_buffer_size: int = Field(10_000, ge=1, description="Newest raw samples kept in memory")
+    event_buffer_size: int = Field(10_000, ge=1, description="Newest events kept in memory")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys as `scope:key` or `scope+scope:key`, with commas between; scopes ingest, read, admin",
+    )
+    auth: Literal["on", "off"] = Field("on", description="off: no keys are asked for, whatever the address")
+    allowed_origins: str = Field("", description="Origins of other sites that may call, with commas between; * = all")
+    firehose_rate: int = Field(
+        20, ge=0, le=10_000, description="new_metric, and as many new_event, per second and connection"
+    )
+    websocket_heartbeat_interval: Seconds = Field(
+        30, gt=0, description="Seconds between pings; two missed end the connection"
+    )
+    max_websocket_connections: int = Field(1000, ge=0, description="WebSocket connections; more get 503")
+    max_subscriptions: int = Field(100, ge=0, description="Subscriptions per connection")
+    max_message_bytes: Size = Field(65_536, ge=256, description="Bytes of one WebSocket message from a client")
+    max_message_rate: int = Field(50, ge=1, description="WebSocket messages from a client, per second and connection")
+    max_query_execution_time: Seconds = Field(30, gt=0, description="Seconds a query may take")
+    max_query_series: int = Field(20_000, ge=1, description="Series a query may read")
+    max_query_points: int = Field(200_000, ge=1, description="Points a query may answer")
+    plugins: str = Field("", description="module:function that registers aggregations, with commas between")
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="Least severe level logged"
+    )
+    max_body_bytes: Size = Field(16 << 20, ge=1024, description="Bytes of a request body, decoded")
+    body_timeout: Seconds = Field(10, gt=0, description="Seconds a request body may take to arrive")
+    max_series: int = Field(1_000_000, ge=1, description="Series in total; more fold into one labelled __other__")
+    max_series_per_name: int = Field(
+        50_000, ge=1, description="Series per metric name; more fold into one labelled __other__"
+    )
+    max_labels: int = Field(32, ge=1, le=1000, description="Labels of a series")
+    max_name_length: int = Field(
+        200, ge=1, le=10_000, description="Characters of a metric name, event type, label name or unit"
+    )
+    max_label_length: Size = Field(1024, ge=1, le=65_536, description="Bytes of a label value")
+    max_depth: int = Field(16, ge=1, le=100, description="Levels of nesting in the properties and metadata of an event")
+    dedup_keys: int = Field(1_000_000, ge=0, description="Idempotency keys and row ids remembered")
+    dedup_hours: Hours = Field(24, gt=0, description="Hours they are remembered")
+    checkpoint_interval: Seconds = Field(10, gt=0, description="Seconds between checkpoints")
+    drain_seconds: Seconds = Field(5, ge=0, description="Seconds over which connections are sent away at shutdown")
+
+    @field_validator("log_level", "auth", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("log_fsync")
+    @classmethod
+    def _check_fsync(cls, value: str) -> str:
+        value = value.strip().lower()
+        if value != "always" and not (value.isdecimal() and 1 <= int(value) <= 60_000):
+            raise ValueError("must be `always` or milliseconds from 1 to 60000")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: str) -> str:
+        if value and (not value.startswith("sqlite:///") or value == "sqlite:///"):
+            raise ValueError("must be sqlite:///path")
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: SecretStr) -> SecretStr:
+        parse_api_keys(value.get_secret_value())
+        return value
+
+    @property
+    def database(self) -> str:
+        """URL of the store in force."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'streamgauge.db'}"
+
+    @property
+    def log(self) -> str:
+        """URL of the log in force."""
+        return self.redis_url or f"file://{(self.data_dir / 'log').absolute()}"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The allowed origins, without a trailing slash; may hold "*"."""
+        return frozenset(filter(None, (part.strip().rstrip("/").lower() for part in self.allowed_origins.split(","))))
+
+    @property
+    def longest_retention(self) -> int:
+        """Milliseconds; a sample older than this is refused."""
+        return max(self.retention_5s, self.retention_1min, self.retention_1h, self.retention_1d)
+
+
+_SECRET = {"api_keys", "redis_url", "database_url"}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process; keyword arguments (lower-case names) win. ConfigError with one line per fault."""
+    file = Path(str(overrides.get("_env_file", ".env") or "/dev/null"))
+    written = dotenv_values(file) if file.is_file() else {}
+    faults = [_unknown(name) for name in sorted({*os.environ, *written}) if _is_unknown(name)]
+    given = [PREFIX + name.upper() for name in overrides if not name.startswith("_")]
+    faults += [_unknown(name) for name in given if _is_unknown(name)]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_fault(fault) for fault in error.errors(include_url=False))) from None
+
+
+def _is_unknown(name: str) -> bool:
+    upper = name.upper()
+    return upper.startswith(PREFIX) and upper.removeprefix(PREFIX).lower() not in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    near = difflib.get_close_matches(name.upper(), known, 1)
+    return f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "; see the README's table of settings")
+
+
+def _fault(fault: Any) -> str:
+    name = str(fault["loc"][0]).removeprefix(PREFIX).upper() if fault["loc"] else "?"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    shown = "" if name.lower() in _SECRET else f" (it is {str(fault['input'])[:100]!r})"
+    return f"{name} (or {PREFIX}{name}): {message}{shown}"

@@ -1,0 +1,131 @@
+"""The log: every entry passes through it before anything else sees it, and everything later can be rebuilt from it.
+
+A log moves opaque payloads. Positions are positive int64, strictly increasing in the order of the append calls.
+
+    append ──▶ log ──▶ follow (history first, then live, without gap or repeat)
+                └────▶ trim   (what every consumer has made durable elsewhere)
+
+LogError
+├── LogFull         the bound in bytes is reached; the append was not done and may be tried later
+├── LogUnavailable  the log cannot take the append now (disk, connection); whether it was done is unknown
+└── LogDamaged      what was stored cannot be trusted; the message names the place
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["Log", "LogDamaged", "LogError", "LogFull", "LogUnavailable", "Record", "open_log"]
+
+MAX_UNREAD_ATTACHMENTS = 65_536
+"""Appended records with an attachment that no follower has taken yet; beyond it appends are refused."""
+
+
+class LogError(Exception):
+    """Anything a log refuses."""
+
+
+class LogFull(LogError):
+    """The log holds as many bytes as it may."""
+
+
+class LogUnavailable(LogError):
+    """The log cannot take an append now."""
+
+
+class LogDamaged(LogError):
+    """Stored records that are damaged, missing or replaced."""
+
+
+class Record(NamedTuple):
+    """One appended payload. `attachment` is what `append` was given, when that was in this process; else None."""
+
+    position: int
+    payload: bytes
+    attachment: object | None = None
+
+
+class Log(Protocol):
+    """What every back-end does; `tests/conformance/test_log.py` says it in code. All methods on one event loop."""
+
+    epoch: str
+    """Identity of this log's life, [a-z0-9]+: another epoch means that its positions mean nothing here."""
+
+    mode: str
+    """One sentence for people: what a kill and what a power loss can lose."""
+
+    async def append(self, payload: bytes, attachment: object | None = None) -> int:
+        """Append a payload (1 byte to 256 MiB) and return its position once it is as durable as `mode` says.
+
+        The order of the calls is the order in the log. A cancelled call may still have appended.
+        Raises LogFull and LogUnavailable.
+        """
+        ...
+
+    def follow(self, after: int) -> AsyncIterator[list[Record]]:
+        """Every kept record whose position is above `after`, in order: history, then live ones until `close`.
+
+        Yields non-empty lists bounded by bytes. Close the generator (contextlib.aclosing) to stop earlier.
+        Attachments go to one follower. Raises LogDamaged, and LogUnavailable when reading is refused.
+        """
+        ...
+
+    async def trim(self, upto: int) -> None:
+        """Say that this consumer no longer needs the records at or below `upto`; they go when nobody else does.
+
+        Back-ends may keep some of them longer (whole segments go at once).
+        """
+        ...
+
+    async def sync(self) -> None:
+        """Return when all that was appended before the call is as durable as the back-end can make it.
+
+        To be awaited before writing a checkpoint elsewhere, so that a power loss cannot leave the checkpoint ahead
+        of the log.
+        """
+        ...
+
+    async def start_after(self, position: int) -> None:
+        """Make every later append land above `position`, giving up the records kept, when the log ends before it.
+
+        For a start whose checkpoint is ahead of the log (its end was lost). Does nothing otherwise.
+        """
+        ...
+
+    async def last(self) -> int:
+        """Position of the newest record ever appended, 0 for none."""
+        ...
+
+    async def first(self) -> int:
+        """Position of the oldest kept record; last + 1 when none is kept."""
+        ...
+
+    def size(self) -> int:
+        """Bytes held, as last known."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the appends under way, end the followers, release everything. Safe to repeat."""
+        ...
+
+
+async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30) -> Log:
+    """Open the log at `url`, creating it when it is new.
+
+    url: `file:///directory` (embedded segment files), or `redis://`, `rediss://`, `unix://` (Redis Streams; the query
+    parameters `stream` and `consumer` name the stream and this consumer's cursor).
+    fsync: embedded only: milliseconds between syncs to disk, or `always`. max_bytes: the bound behind LogFull.
+    Raises LogUnavailable, LogDamaged, and ValueError for arguments that mean nothing.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        from server.log.segments import SegmentLog
+
+        return await SegmentLog.open(unquote(urlsplit(url).path), fsync=fsync, max_bytes=max_bytes)
+    if scheme in ("redis", "rediss", "unix"):
+        from server.log.redis_streams import RedisLog
+
+        return await RedisLog.open(url, max_bytes=max_bytes)
+    raise ValueError(f"a log URL starts with file://, redis://, rediss:// or unix://, not {scheme or 'nothing'}://")

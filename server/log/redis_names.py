@@ -1,0 +1,61 @@
+"""Names and sentences of the log on Redis: positions as stream ids, the log URL, what its configuration promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs, urlencode
+
+from server.log import LogDamaged
+
+SEQUENCE_BITS = 20
+DURABILITY_SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+
+
+def parse_id(name: bytes | str) -> int:
+    """The position of a stream id "ms-sequence"."""
+    ms, _, sequence = text(name).partition("-")
+    if int(sequence) >> SEQUENCE_BITS:
+        raise LogDamaged(f"stream id {text(name)} is out of range: has the clock of Redis gone back by much?")
+    return int(ms) << SEQUENCE_BITS | int(sequence)
+
+
+def format_id(position: int) -> str:
+    """The stream id of a position."""
+    return f"{position >> SEQUENCE_BITS}-{position & (1 << SEQUENCE_BITS) - 1}"
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """(URL without our parameters, stream, consumer) of a log URL."""
+    bare, _, given = url.partition("?")
+    query = parse_qs(given)
+    stream = query.pop("stream", ["streamgauge:log"])[0]
+    consumer = query.pop("consumer", ["engine"])[0]
+    return bare + ("?" + urlencode(query, doseq=True) if query else ""), stream, consumer
+
+
+def text(value: bytes | str) -> str:
+    """A reply as a str."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def pairs(answer: Sequence[bytes | str]) -> dict[str, str]:
+    """A flat list of names and values as a dict."""
+    return {text(name): text(value) for name, value in zip(answer[::2], answer[1::2], strict=True)}
+
+
+def durability(settings: Mapping[str, str]) -> str:
+    """What a kill of Redis and a power loss can lose, by its DURABILITY_SETTINGS (empty where it does not tell)."""
+    kept = "a kill of Streamgauge loses nothing that was acknowledged"
+    if not settings:
+        return f"{kept}; what a kill of Redis loses is unknown, since it does not tell its configuration"
+    if settings.get("appendonly") != "yes":
+        risk = "but Redis runs without appendonly: a kill of it loses all since its last snapshot"
+    else:
+        risk = {
+            "always": "nor does a kill of Redis or a power loss (appendfsync always)",
+            "everysec": "a kill of Redis or a power loss at most the last 2 s (appendfsync everysec)",
+        }.get(settings.get("appendfsync", ""), "a power loss all that the system had not written (appendfsync no)")
+    policy = settings.get("maxmemory-policy", "")
+    if settings.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+        risk += f"; WARNING: its maxmemory-policy {policy} may evict the log, set noeviction"
+    return f"{kept}, {risk}"

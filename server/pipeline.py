@@ -1,0 +1,112 @@
+"""The river itself: log -> engine -> subscribers.
+
+    submit ──▶ log.append ──▶ log.follow ──▶ engine.apply ──┬──▶ who submitted (Applied)
+                                                            └──▶ subscribers (Delivery), in order
+
+What is submitted here comes back through the log before it is applied, so that a first run and a replay are the same
+code in the same order. A subscriber is called for every entry and must not wait; what it does with it is its own
+matter and bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from engine.engine import Delivery, Engine
+from engine.model import Applied, Entry, format_offset
+from server.log import Log, LogError, LogUnavailable, Record
+from server.wire.entry import pack_entry, unpack_entry
+
+logger = logging.getLogger("streamgauge.pipeline")
+
+TICK_SECONDS = 1.0
+Subscriber = Callable[[Delivery], None]
+
+
+class Pipeline:
+    """The only writer of the engine."""
+
+    def __init__(self, log: Log, engine: Engine, subscribers: Sequence[Subscriber] = ()) -> None:
+        self.log, self.engine, self.subscribers = log, engine, list(subscribers)
+        self.writer = secrets.randbits(62) | 1
+        self._sequence = 0
+        self._waiting: dict[int, asyncio.Future[Applied]] = {}
+        self._caught_up = asyncio.Event()
+        self._target = 0
+        self._last_append = 0.0
+        self._calm = asyncio.Event()
+        self._calm.set()
+
+    def stamp(self) -> int:
+        """Arrival time now, in ms; never before the newest stamp in the log."""
+        return max(time.time_ns() // 1_000_000, self.engine.stamp)
+
+    def offset(self, position: int) -> str:
+        """A position as it leaves the server."""
+        return format_offset(self.log.epoch, position)
+
+    async def submit(self, entry: Entry) -> Applied:
+        """Appends an entry and waits until it is applied. Raises LogFull and LogUnavailable."""
+        if not self._calm.is_set():
+            await self._calm.wait()
+        self._sequence += 1
+        sequence = self._sequence
+        entry.epoch, entry.sequence = self.writer, sequence
+        self._last_append = time.monotonic()
+        applied = self._waiting[sequence] = asyncio.get_running_loop().create_future()
+        try:
+            await self.log.append(pack_entry(entry), entry)
+            return await applied
+        finally:
+            self._waiting.pop(sequence, None)
+
+    def hold(self, held: bool) -> None:
+        """Makes submitters wait while the store cannot keep up, or lets them go on."""
+        if held:
+            self._calm.clear()
+        else:
+            self._calm.set()
+
+    async def run(self) -> None:
+        """Applies the log from the engine's position on, for ever."""
+        self._target = await self.log.last()
+        if self.engine.position >= self._target:
+            self._caught_up.set()
+        async for batch in self.log.follow(self.engine.position):
+            for record in batch:
+                self._apply(record)
+            if not self._caught_up.is_set():
+                await asyncio.sleep(0)  # a replay must leave room for /health
+                if self.engine.position >= self._target:
+                    self._caught_up.set()
+        raise LogUnavailable("the log ended")
+
+    async def caught_up(self) -> None:
+        """Returns when all that was in the log at the start has been applied."""
+        await self._caught_up.wait()
+
+    async def tick(self) -> None:
+        """Appends a tick each second while nothing else is appended, so that time goes on; for ever."""
+        await self.caught_up()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if time.monotonic() - self._last_append < TICK_SECONDS:
+                continue
+            try:
+                await self.submit(Entry(self.stamp()))
+            except LogError as error:
+                logger.warning("the log takes no tick: %s", error)
+
+    def _apply(self, record: Record) -> None:
+        entry = record.attachment if isinstance(record.attachment, Entry) else unpack_entry(record.payload)
+        applied, delivery = self.engine.apply(entry, record.position)
+        if entry.epoch == self.writer:
+            waiting = self._waiting.get(entry.sequence)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(applied)
+        for subscriber in self.subscribers:
+            subscriber(delivery)

@@ -1,0 +1,167 @@
+"""Questions as people write them, read into queries, and the saved ones.
+
+`QueryBody` is the S4 shape with what Streamgauge adds; HTTP bodies and WebSocket messages are read by the same model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.aggregates import Registry
+from engine.errors import BadQuery
+from engine.model import TYPES
+from engine.query.value import MAX_GROUP_LABELS, Query, filters_as_matchers, parse_duration, parse_target
+from server.errors import ApiError
+from server.store import Store
+from server.wire.times import format_time, parse_time
+
+KIND = "query"
+MAX_SAVED = 10_000
+
+
+class QueryBody(BaseModel):
+    """A query. `query_string` names a metric or an event type, with label matchers if wanted."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+
+    query_string: str = Field(max_length=4000, examples=["metric:api_requests_total", 'metric:cpu{host=~"web.*"}'])
+    name: str | None = Field(None, max_length=400)
+    time_range: str | None = Field(None, examples=["15m", "1h", "24h"])
+    start: str | float | None = Field(None, alias="from", description="ISO 8601 or epoch; instead of time_range")
+    end: str | float | None = Field(None, alias="to")
+    at: str | float | None = Field(None, description="as of when; the newest stamp where absent")
+    step: str | None = Field(None, description="for a time series, such as 15s", examples=["15s"])
+    aggregation: str | None = Field(None, examples=["sum", "percentile_95"])
+    group_by: list[str] | None = Field(None, max_length=MAX_GROUP_LABELS)
+    filters: dict[str, Any] | None = None
+    field: str | None = Field(None, description="of an event: the property to aggregate", max_length=400)
+    params: dict[str, Any] | None = Field(None, description="for a registered aggregation")
+    format: str | None = Field(None, pattern="^(rows|columns)$")
+
+
+def parse_body(body: dict[str, Any]) -> QueryBody:
+    """The body of a query. Raises BadQuery naming the member that is wrong."""
+    try:
+        return QueryBody.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the query"
+        raise BadQuery(f"{where}: {first['msg']}") from None
+
+
+def parse_query(body: QueryBody, registry: Registry) -> Query:
+    """The query of a body. Raises BadQuery, and ApiError bad_time_range."""
+    kind, name, matchers = parse_target(body.query_string)
+    filters = dict(body.filters or {})
+    type_name = filters.pop("metric_type", None) if kind == "metric" else None
+    if type_name is not None and type_name not in (*TYPES, "sum"):
+        raise BadQuery(f"metric_type {type_name!r} is none of {', '.join(TYPES)}")
+    aggregation = None if body.aggregation is None else registry.check(body.aggregation)
+    field = body.field
+    if kind == "event" and aggregation == "unique" and field is None:
+        field = "user_id"
+    if kind == "metric" and field is not None:
+        raise BadQuery("`field` belongs to event queries; a metric has one value")
+    if body.time_range is not None and (body.start is not None or body.end is not None):
+        raise ApiError("bad_time_range", "give either time_range or from and to, not both")
+    if body.end is not None and body.start is None:
+        raise ApiError("bad_time_range", "`to` needs `from`")
+    try:
+        span = parse_duration(body.time_range or "1h")
+        step = None if body.step is None else parse_duration(body.step, "step")
+    except BadQuery as error:
+        raise ApiError("bad_time_range", str(error)) from None
+    start, end, at = (_time(body, member) for member in ("start", "end", "at"))
+    if start is not None and end is not None and start >= end:
+        raise ApiError("bad_time_range", "the range ends before it starts: `from` must be earlier than `to`")
+    return Query(
+        kind, name, (*matchers, *filters_as_matchers(filters)),
+        None if type_name is None else ("counter" if type_name == "sum" else type_name) and _type(type_name),
+        aggregation, tuple(body.group_by or ()), span, start, end, step, at, field,
+        tuple((body.params or {}).items()), body.format == "columns",
+    )  # fmt: skip
+
+
+def _type(name: str) -> int:
+    return TYPES.index("counter" if name == "sum" else name)
+
+
+def _time(body: QueryBody, member: str) -> int | None:
+    value = getattr(body, member)
+    if value is None:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        shown = {"start": "from", "end": "to"}.get(member, member)
+        raise ApiError("bad_time_range", f"{shown}: {error}") from None
+
+
+class SavedQueries:
+    """The saved queries: in memory for reading, in the store for good."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store, self._registry = store, registry
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._parsed: dict[str, Query] = {}
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def load(self, decoded: list[dict[str, Any]]) -> list[str]:
+        """Takes the stored documents; returns those whose query can no longer be read (a plugin is missing)."""
+        unread = []
+        for document in decoded:
+            self._documents[document["id"]] = document
+            try:
+                self._parsed[document["id"]] = self.parse(document)
+            except (BadQuery, ApiError) as error:
+                unread.append(f"{document['id']}: {error}")
+        return unread
+
+    def parse(self, document: dict[str, Any]) -> Query:
+        """The query of a document or of a body."""
+        own = ("id", "created_at")
+        given = {name: value for name, value in document.items() if name not in own}
+        return parse_query(parse_body(given), self._registry)
+
+    def find(self, query_id: str) -> Query | None:
+        """A saved query. Raises BadQuery when it is saved but cannot be read."""
+        if query_id in self._documents and query_id not in self._parsed:
+            return self.parse(self._documents[query_id])
+        return self._parsed.get(query_id)
+
+    def document(self, query_id: str) -> dict[str, Any] | None:
+        """A saved query as it was given, with its id."""
+        return self._documents.get(query_id)
+
+    def documents(self) -> list[dict[str, Any]]:
+        """All saved queries, oldest first."""
+        return list(self._documents.values())
+
+    async def save(self, body: QueryBody, encode: Any) -> dict[str, Any]:
+        """Saves a query for good and returns it with its id. Raises BadQuery, and ApiError when there are too many."""
+        query = parse_query(body, self._registry)
+        if len(self._documents) >= MAX_SAVED:
+            raise ApiError("conflict", f"{MAX_SAVED} queries are saved already; delete some first")
+        given = body.model_dump(by_alias=True, exclude_none=True)
+        now = format_time(time.time_ns() // 1_000_000)
+        document = {"id": f"query_{secrets.token_hex(8)}", **given, "created_at": now}
+        await asyncio.to_thread(self._store.put_document, KIND, document["id"], encode(document))
+        self._documents[document["id"]] = document
+        self._parsed[document["id"]] = query
+        return document
+
+    async def delete(self, query_id: str) -> bool:
+        """Deletes a saved query for good; whether there was one."""
+        if query_id not in self._documents:
+            return False
+        await asyncio.to_thread(self._store.delete_document, KIND, query_id)
+        self._documents.pop(query_id, None)
+        self._parsed.pop(query_id, None)
+        return True

@@ -1,0 +1,220 @@
+"""What outlives the process: rollup blocks, the catalogue, events, documents, checkpoints. This is the contract.
+
+A store blocks, so only threads call it, never the event loop; one object may serve any number of threads. All that a
+checkpoint writes goes in as one `Flush`: after a crash the store holds the whole of it or nothing of it. Times are int
+milliseconds UTC, ranges are [start, end).
+
+StoreError
+├── StoreDamaged      what was read is not what was written; the message names the place and says what to do
+├── StoreUnavailable  the disk is full, the file is locked, an I/O error; nothing of the operation has been done
+├── StoreConflict     the flush is not newer than what the store holds: somebody else writes to it
+├── StoreVersion      the file was written by a newer program, or is no store of this program
+├── StoreClosed       the store was used after `close`
+└── TooManyRows       more events match than the caller is willing to read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+FieldValue = str | int | float | None
+ScannedEvent = tuple[FieldValue, ...]
+"""(time, user_id, session_id, one value for each field asked for)."""
+
+SCAN_LIMIT = 1_000_000
+SCAN_CHUNK = 5_000
+
+
+class StoreError(Exception):
+    """Anything a store refuses or fails at."""
+
+
+class StoreDamaged(StoreError):
+    """What was read is not what was written."""
+
+
+class StoreUnavailable(StoreError):
+    """The operation failed for a reason outside the store's contents; nothing of it has been done."""
+
+
+class StoreConflict(StoreError):
+    """A flush that is not newer than what the store holds, or that contradicts its catalogue."""
+
+
+class StoreVersion(StoreError):
+    """A store of a format this program does not know."""
+
+
+class StoreClosed(StoreError):
+    """The store was used after it was closed."""
+
+
+class TooManyRows(StoreError):
+    """More events match than may be read. `count`: how many match; `limit`: how many may be read."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"{count} events match, at most {limit} may be read at once; ask for a shorter time range")
+        self.count = count
+        self.limit = limit
+
+
+class BlockKey(NamedTuple):
+    """The place of a rollup block: one metric name over one stretch of time."""
+
+    level: int
+    """0 to 3: 5 s, 1 min, 1 h, 1 day."""
+    start: int
+    """ms of the stretch's beginning."""
+    name: str
+
+
+class StoredEvent(NamedTuple):
+    """An event with its place in the log. (position, row) is its identity, (time, position, row) its order."""
+
+    position: int
+    row: int
+    time: int
+    type: str
+    user_id: str | None
+    session_id: str | None
+    body: bytes
+
+
+class Checkpoint(NamedTuple):
+    """The engine's state as of a log position, as `Flush.checkpoint` had it."""
+
+    generation: int
+    position: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Flush:
+    """Everything one checkpoint writes, in one transaction.
+
+    generation: number of the flush, larger than every one before. position: the log position it contains.
+    blocks: overwrite what is at their keys. events: inserted; one whose (position, row) is there already is skipped.
+    series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
+    chunk of the same number; chunks with a number below dedup_drop_before are removed. checkpoint: the engine's state.
+    """
+
+    generation: int
+    position: int
+    checkpoint: bytes
+    blocks: dict[BlockKey, bytes] = field(default_factory=dict)
+    events: list[StoredEvent] = field(default_factory=list)
+    series: list[tuple[int, bytes]] = field(default_factory=list)
+    dedup_chunks: list[tuple[int, bytes]] = field(default_factory=list)
+    dedup_drop_before: int = 0
+
+
+class Store(Protocol):
+    """Blocking and thread-safe. Any method may raise StoreDamaged, StoreUnavailable or StoreClosed."""
+
+    def write(self, flush: Flush) -> None:
+        """Write the whole flush or nothing; on return it survives power loss, so the log may be trimmed behind it.
+
+        The checkpoint before it is kept, older ones go. StoreConflict unless its generation is larger than all before.
+        """
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """The newest good checkpoint; None in a new store.
+
+        A damaged one is passed over for the one before it only where nothing else has been overwritten since: blocks
+        of a newer generation under older state would count samples twice. Otherwise StoreDamaged.
+        """
+
+    def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
+        """key -> (generation that wrote it, data), all of one moment; keys without a block are absent."""
+
+    def list_blocks(self, level: int, start: int, end: int, names: Collection[str] | None = None) -> list[BlockKey]:
+        """Keys of the blocks that begin in [start, end), by start and name; of the given names only, if any are."""
+
+    def expire(self, level: int, before: int) -> int:
+        """Delete the level's blocks that begin before the time; how many. In small steps: others get their turn."""
+
+    def expire_events(self, before: int) -> int:
+        """Delete the events before the time; how many. In small steps."""
+
+    def delete_name(self, name: str) -> int:
+        """Delete every block of a metric, in one transaction; how many."""
+
+    def series(self) -> Iterator[tuple[int, bytes]]:
+        """The whole catalogue as (id, packed key), in order of id."""
+
+    def dedup_chunks(self) -> list[tuple[int, bytes]]:
+        """The chunks of the dedup window as (number, data), in order of number."""
+
+    def events(
+        self,
+        type: str | None,
+        start: int,
+        end: int,
+        *,
+        user_id: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+        upto: tuple[int, int] | None = None,
+        after: tuple[int, int, int] | None = None,
+    ) -> list[StoredEvent]:
+        """The events of [start, end) in order of (time, position, row), or the reverse of it.
+
+        type, user_id: only these. upto: only those whose (position, row) is at or before it. after: only those that
+        come after this (time, position, row) in the order asked for, so the last event of a page gives the next page.
+        """
+
+    def events_scan(
+        self,
+        type: str | None,
+        start: int,
+        end: int,
+        fields: Sequence[str] = (),
+        upto: tuple[int, int] | None = None,
+        *,
+        limit: int = SCAN_LIMIT,
+    ) -> Iterator[list[ScannedEvent]]:
+        """The events of [start, end) in order, as chunks of (time, user_id, session_id, *fields), all of one moment.
+
+        A field is event_type, user_id, session_id, or the dotted path of a value in the body ("properties.plan").
+        Numbers come as numbers, text as str, true and false as "true" and "false", objects and arrays as JSON text,
+        null and what is not there as None. TooManyRows at the call, before anything is read, where more than `limit`
+        match; ValueError for a path that is empty or has an empty part.
+        """
+
+    def event_types(self, start: int | None = None, end: int | None = None) -> dict[str, int]:
+        """type -> number of its events in [start, end); None leaves that side open."""
+
+    def put_document(self, kind: str, id: str, body: bytes) -> None:
+        """Write a document, or overwrite it; survives power loss on return."""
+
+    def get_document(self, kind: str, id: str) -> bytes | None:
+        """The document, None where there is none."""
+
+    def delete_document(self, kind: str, id: str) -> bool:
+        """Delete a document; whether it was there. Survives power loss on return."""
+
+    def list_documents(self, kind: str) -> list[tuple[str, bytes]]:
+        """(id, body) of the documents of a kind, in the order in which they were first put."""
+
+    def size(self) -> int:
+        """Bytes on disk, free pages for reuse included."""
+
+    def close(self) -> None:
+        """Wait for the write in progress, then close. Closing twice does nothing."""
+
+
+def open_store(url: str, *, durable: bool = False) -> Store:
+    """Open the store at `sqlite:///path`, relative or absolute; a missing file is made.
+
+    Flushes and documents always survive power loss once they are written; `durable` asks the same for deletions, which
+    otherwise may have to be repeated. ValueError for an address of another form; StoreVersion, StoreDamaged or
+    StoreUnavailable where the file cannot serve.
+    """
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not path or path == ":memory:":
+        raise ValueError(f"{url!r} is no store address; use sqlite:///path/to/file.db")
+    from server.store.sqlite import SqliteStore
+
+    return SqliteStore(path, durable=durable)

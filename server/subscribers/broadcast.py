@@ -1,0 +1,57 @@
+"""From the pipeline to those who watch: the firehose of raw rows, and which live queries an entry touches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.engine import Delivery, Engine
+from server.hub import Arrivals, Hub
+from server.subscribers.live import Live
+from server.wire.answers import as_raw, metric_row
+from server.wire.messages import encode
+from server.wire.receipts import event_json
+
+
+class Broadcast:
+    """Tells the hub and the live queries of each entry; rows are encoded only when somebody gets them."""
+
+    def __init__(self, engine: Engine, hub: Hub, live: Live) -> None:
+        self.engine, self.hub, self.live = engine, hub, live
+
+    def applied(self, delivery: Delivery) -> None:
+        """Sees every entry."""
+        names: set[tuple[str, str]] = set()
+        if len(delivery.series):
+            catalogue = self.engine.catalogue
+            numbers = catalogue.name_numbers[delivery.series]
+            first = int(numbers[0])
+            distinct = [first] if (numbers == first).all() else np.unique(numbers).tolist()
+            names.update(("metric", catalogue.by_number[number].name) for number in distinct)
+            self.hub.firehose(self._metrics(delivery))
+        if delivery.events:
+            names.update(("event", event.type) for _, event in delivery.events)
+            self.hub.firehose(self._events(delivery))
+        self.live.applied(names, delivery.position, delivery.stamp)
+
+    def _metrics(self, delivery: Delivery) -> Arrivals:
+        offset = self.live.questions.offset(delivery.position)
+
+        def message(i: int) -> bytes:
+            series, time = int(delivery.series[i]), int(delivery.times[i])
+            id = f"metric_{offset}_{int(delivery.rows[i])}"
+            row = metric_row(self.engine.catalogue, series, time, float(delivery.values[i]), id)
+            return encode({"type": "new_metric", "metric": row, "offset": offset})
+
+        return Arrivals("metric", delivery.position, len(delivery.series), delivery.series, message)
+
+    def _events(self, delivery: Delivery) -> Arrivals:
+        offset = self.live.questions.offset(delivery.position)
+
+        def message(i: int) -> bytes:
+            row, event = delivery.events[i]
+            raw = as_raw(event_json(event, offset, row))
+            return encode({"type": "new_event", "event": raw, "offset": offset})
+
+        # Events have no series: none replaces another.
+        keys = [(delivery.position, row) for row, _ in delivery.events]
+        return Arrivals("event", delivery.position, len(delivery.events), keys, message)

@@ -1,0 +1,167 @@
+"""From the engine to the store: flushes, which are checkpoints, and what retention lets go of.
+
+A flush takes all pending panes and events and the engine's state between two entries, rolls them up on a thread, and
+writes blocks and checkpoint in one transaction. Only then is the log trimmed, and only behind the checkpoint before,
+which the store keeps as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engine import checkpoint
+from engine.engine import Delivery, Engine
+from engine.levels import LEVELS
+from engine.model import Event
+from engine.panes import ALL, Panes
+from engine.rollup import BlockId, Pending, roll
+from server.log import Log
+from server.store import BlockKey, Flush, Store, StoredEvent
+from server.store.blocks import Block, encode
+
+logger = logging.getLogger("streamgauge.rollups")
+
+PENDING_BYTES = 64 << 20
+"""Memory of pending panes that starts a flush before its time; at twice this, ingest waits."""
+BUSY_SHARE = 20
+"""A flush that took t seconds is followed by at least this many times t without one."""
+EXPIRE_SECONDS = 60.0
+_LOOK_EVERY = 4096
+
+
+@dataclass(slots=True)
+class _Job:
+    """One flush under way."""
+
+    generation: int
+    position: int
+    pending: Pending
+    header: dict[str, Any]
+    arrays: checkpoint.Arrays
+    events: list[tuple[int, int, Event]]
+    series: list[tuple[int, bytes]]
+    chunk: bytes | None
+    oldest_chunk: int
+
+
+class Rollups:
+    """Writes what the engine has closed."""
+
+    def __init__(
+        self, engine: Engine, store: Store, log: Log, *, interval: float, max_events: int, event_retention: int,
+        hold: Callable[[bool], None], flushed: Callable[[list[BlockId]], None],
+    ) -> None:  # fmt: skip
+        """interval: seconds between flushes; max_events: events held before one is due; event_retention: ms;
+        hold: makes ingest wait; flushed: told which blocks were written."""
+        self.engine, self.store, self.log = engine, store, log
+        self.interval, self.max_events, self.event_retention = interval, max_events, event_retention
+        self._hold, self._flushed = hold, flushed
+        self._due = asyncio.Event()
+        self._unseen = 0
+        self._trimmable = engine.position
+        self.last_seconds = 0.0
+        self.flushes = 0
+
+    def applied(self, delivery: Delivery) -> None:
+        """Sees every entry; asks for a flush when much is pending."""
+        self._unseen += len(delivery.series) + 1
+        if self._unseen >= _LOOK_EVERY or len(self.engine.events) >= self.max_events:
+            self._unseen = 0
+            pending = self.engine.pending_bytes
+            if pending >= PENDING_BYTES or len(self.engine.events) >= self.max_events:
+                self._due.set()
+            if pending >= 2 * PENDING_BYTES or len(self.engine.events) >= 10 * self.max_events:
+                self._hold(True)
+
+    async def run(self) -> None:
+        """Flushes when it is time or when much is pending; for ever."""
+        expired = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(max(self.interval, self.last_seconds * BUSY_SHARE)):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+            await self.flush()
+            if time.monotonic() - expired >= EXPIRE_SECONDS:
+                await asyncio.to_thread(self._expire, self.engine.watermark)
+                expired = time.monotonic()
+
+    async def flush(self) -> None:
+        """One flush; when it returns, all that was applied before is durable in the store."""
+        self._due.clear()
+        begun = time.perf_counter()
+        job = self._begin()
+        try:
+            await self.log.sync()
+            written, rolled = await asyncio.to_thread(self._write, job)
+        finally:
+            self._hold(False)
+        self.engine.frozen, self.engine.frozen_events = {}, []
+        self.engine.generation, self.engine.rolled = job.generation, rolled
+        self.engine.flushed_series += len(job.series)
+        self.engine.flushed_position = job.position
+        self._flushed(written)
+        await self.log.trim(self._trimmable)
+        self._trimmable = job.position
+        self.flushes += 1
+        self.last_seconds = time.perf_counter() - begun
+        logger.debug("flush %d at position %d: %d blocks", job.generation, job.position, len(written))
+
+    def _begin(self) -> _Job:
+        engine = self.engine
+        generation = engine.generation + 1
+        engine.frozen, engine.pending = engine.pending, {}
+        engine.frozen_events, engine.events = engine.events, []
+        header, arrays = checkpoint.capture(engine)
+        known = engine.flushed_series
+        return _Job(
+            generation, engine.position,
+            Pending(engine.frozen, engine.closed, engine.rolled, engine.watermark),
+            header, arrays, engine.frozen_events,
+            list(enumerate(engine.catalogue.keys[known:], known)),
+            engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
+        )  # fmt: skip
+
+    def _write(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...]]:
+        blocks, rolled = roll(
+            job.pending, self.engine.catalogue, self.engine.options.retention, self._read, self._list
+        )
+        job.header |= {"generation": job.generation, "rolled": list(rolled)}
+        flush = Flush(
+            job.generation, job.position, checkpoint.encode(job.header, job.arrays),
+            {BlockKey(*block): encode(rows) for block, rows in blocks.items()},
+            [StoredEvent(position, row, e.time, e.type, e.user_id, e.session_id, e.body) for position, row, e in job.events],
+            job.series,
+            [(job.generation, job.chunk)] if job.chunk else [],
+            job.oldest_chunk,
+        )  # fmt: skip
+        self.store.write(flush)
+        return list(blocks), rolled
+
+    def _read(self, wanted: list[BlockId]) -> dict[BlockId, Panes]:
+        found = self.store.read_blocks([BlockKey(*block) for block in wanted])
+        return {BlockId(*key): Block(data, generation).panes(ALL) for key, (generation, data) in found.items()}
+
+    def _list(self, level: int, start: int, end: int) -> list[BlockId]:
+        return [BlockId(*key) for key in self.store.list_blocks(level, start, end)]
+
+    def _expire(self, watermark: int) -> None:
+        for level in LEVELS:
+            gone = self.store.expire(level, self.engine.options.retention.horizon(level, watermark))
+            if gone:
+                logger.debug("retention let go of %d blocks of level %d", gone, level)
+        self.store.expire_events(watermark - self.event_retention)
+
+
+def restore(engine: Engine, store: Store) -> None:
+    """Puts a new engine where the store's newest checkpoint was taken; does nothing for a new store."""
+    newest = store.newest_checkpoint()
+    if newest is not None:
+        checkpoint.restore(engine, newest.data, [key for _, key in store.series()], store.dedup_chunks())
+        engine.flushed_position = newest.position

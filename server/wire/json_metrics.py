@@ -1,0 +1,296 @@
+"""Metrics in JSON: one object, an array, or NDJSON lines, to columns.
+
+Most rows repeat a series that was seen before, so the bytes of a row's tags (with its name and type) are looked up as
+they came; only a miss decodes and checks them. Three decoders, each tried where the one before it refuses the body:
+rows with nothing but name, metric_type, value, tags and an integer timestamp; rows with all fields; row by row, which
+finds what is wrong with which row.
+"""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Raw
+
+from engine.model import (
+    COUNTER,
+    TEMPORALITIES,
+    TYPES,
+    UNSPECIFIED,
+    Batch,
+    Codes,
+    Ints,
+    pack_series_key,
+    parse_series_key,
+)
+from server.limits import RowLimits
+from server.wire.key_cache import KeyCache, Known
+from server.wire.rows import (
+    MAX_ERRORS_READ,
+    Refused,
+    RowError,
+    check_name,
+    explain,
+    hash_id,
+    parse_id,
+    refused,
+    row_time,
+    single_rows,
+)
+from server.wire.times import SECONDS_BELOW
+
+_ABSENT = -(1 << 63)
+_NO_TAGS = Raw(b"{}")
+
+
+class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    name: str
+    metric_type: str
+    value: float
+    tags: Raw = _NO_TAGS
+    timestamp: int = _ABSENT
+
+
+class _Row(msgspec.Struct, gc=False):
+    name: str
+    metric_type: str
+    value: int | float
+    tags: Raw = _NO_TAGS
+    unit: str | None = None
+    source: str | None = None
+    timestamp: int | float | str | None = None
+    id: str | int | None = None
+    temporality: str | None = None
+
+
+_REASONS = {
+    "name": "bad_name",
+    "metric_type": "bad_type",
+    "value": "bad_value",
+    "unit": "bad_name",
+    "source": "bad_labels",
+    "timestamp": "bad_timestamp",
+    "id": "bad_id",
+    "temporality": "bad_temporality",
+}
+_TYPE_CODES = {name: code for code, name in enumerate(TYPES)} | {"sum": COUNTER}
+
+_plain_array = msgspec.json.Decoder(list[_Plain]).decode
+_plain_lines = msgspec.json.Decoder(_Plain).decode_lines
+_row_array = msgspec.json.Decoder(list[_Row]).decode
+_row_lines = msgspec.json.Decoder(_Row).decode_lines
+_row = msgspec.json.Decoder(_Row).decode
+_tags = msgspec.json.Decoder(dict[str, Raw]).decode
+_string = msgspec.json.Decoder(str).decode
+_text = msgspec.json.Encoder().encode
+_value = attrgetter("value")
+_timestamp = attrgetter("timestamp")
+
+
+class Sample(NamedTuple):
+    """One parsed metric object; `known` has its series key and the text of its answer."""
+
+    known: Known
+    value: int | float
+    time: int
+    id: bytes | None
+
+
+class Rows(NamedTuple):
+    """A parsed body: the good rows as columns, the refused ones, and how many there were of both."""
+
+    batch: Batch
+    errors: list[RowError]
+    received: int
+    unread: int = 0
+    """Rows at the end that were refused unread, for too many before them were bad; not in `errors`."""
+
+
+class MetricParser:
+    """Turns bodies into columns. Keeps a bounded cache of the series it has seen; use it from one thread."""
+
+    def __init__(self, limits: RowLimits | None = None) -> None:
+        self._limits = limits or RowLimits()
+        self._cache = KeyCache()
+
+    def single(self, body: bytes, arrival: int) -> Sample:
+        """The metric of a JSON object that came at `arrival` ms. Refused with the reason; ApiError bad_json."""
+        try:
+            row = _row(body)
+        except (ValueError, RecursionError) as error:
+            raise refused(error, body, _REASONS) from error
+        return self._sample(row, arrival)
+
+    def many(self, body: bytes, arrival: int, lines: bool = False) -> Rows:
+        """The rows of a JSON array, or of NDJSON `lines`. ApiError bad_json where an array is malformed."""
+        try:
+            plain = _plain_lines(body) if lines else _plain_array(body)
+            times = np.fromiter(map(_timestamp, plain), np.int64, len(plain))
+        except (ValueError, RecursionError, OverflowError):
+            return self._general(body, arrival, lines)
+        if not plain:
+            return Rows(_empty(), [], 0)
+        try:
+            codes = self._codes(plain)
+        except Refused:
+            return self._general(body, arrival, lines)
+        values = np.fromiter(map(_value, plain), np.float64, len(plain))
+        absent = times == _ABSENT
+        times = np.where(times < SECONDS_BELOW, np.maximum(times, -SECONDS_BELOW) * 1000, times)
+        times[absent] = arrival
+        if times.max() > arrival + self._limits.future or times.min() < arrival - self._limits.metric_age:
+            return self._general(body, arrival, lines)
+        keys, codes = self._cache.distinct(codes)
+        return Rows(Batch(keys, codes, values, times), [], len(plain))
+
+    def _codes(self, rows: list[_Plain]) -> Codes:
+        """The cache's code of each row's series, good until the cache is used again."""
+        hot = self._cache.hot
+        try:
+            return np.array([hot[r.metric_type][r.name][bytes(r.tags)] for r in rows], np.int32)
+        except KeyError:
+            pass
+        hot = self._cache.follow()
+        codes: list[int] = []
+        for row in rows:
+            tags = bytes(row.tags)
+            try:
+                code = hot[row.metric_type][row.name][tags]
+            except KeyError:
+                key = self._check(row.name, row.metric_type, tags, None, None, None)[0]
+                code = self._cache.add_hot(row.metric_type, row.name, tags, key)
+            codes.append(code)
+        return np.array(codes, np.int32)
+
+    def _general(self, body: bytes, arrival: int, lines: bool) -> Rows:
+        """Every field, then, where that fails, every row by itself."""
+        try:
+            found = list(enumerate(_row_lines(body) if lines else _row_array(body)))
+        except (ValueError, RecursionError):
+            found, errors, received = self._one_by_one(body, lines)
+        else:
+            errors, received = [], len(found)
+        index: dict[bytes, int] = {}
+        codes: list[int] = []
+        values: list[int | float] = []
+        times: list[int] = []
+        ids: dict[int, bytes] = {}
+        for i, row in found:
+            if len(errors) >= MAX_ERRORS_READ:
+                break
+            try:
+                sample = self._sample(row, arrival)
+            except Refused as error:
+                errors.append(RowError(i, error.reason, str(error)))
+                continue
+            if sample.id is not None:
+                ids[len(codes)] = sample.id
+            codes.append(index.setdefault(sample.known.key, len(index)))
+            values.append(sample.value)
+            times.append(sample.time)
+        errors.sort()
+        columns = np.array(codes, np.int32), np.array(values, np.float64), np.array(times, np.int64)
+        return Rows(Batch(list(index), *columns, ids), errors, received, received - len(codes) - len(errors))
+
+    def _one_by_one(self, body: bytes, lines: bool) -> tuple[list[tuple[int, _Row]], list[RowError], int]:
+        found: list[tuple[int, _Row]] = []
+        errors: list[RowError] = []
+        received = 0
+        for i, raw in single_rows(body, lines):
+            received += 1
+            if len(errors) >= MAX_ERRORS_READ:
+                continue
+            try:
+                found.append((i, _row(raw)))
+            except (ValueError, RecursionError) as error:
+                reason, message = explain(error, _REASONS)
+                errors.append(RowError(i, reason, f"line {i + 1}: {message}" if lines else message))
+        return found, errors, received
+
+    def _sample(self, row: _Row, arrival: int) -> Sample:
+        value = row.value
+        try:
+            if not math.isfinite(value):
+                raise Refused("bad_value", "value is no finite number")
+        except OverflowError:
+            raise Refused("bad_value", "value is too large") from None
+        limits = self._limits
+        time = arrival if row.timestamp is None else row_time(row.timestamp, arrival, limits.metric_age, limits)
+        given = None if row.id is None else hash_id(parse_id(row.id, "id"), b"metric")
+        return Sample(self._known(row), value, time, given)
+
+    def _known(self, row: _Row) -> Known:
+        lookup = (row.name, row.metric_type, bytes(row.tags), row.unit, row.source, row.temporality)
+        known = self._cache.known.get(lookup)
+        if known is None:
+            key, labels = self._check(*lookup)
+            series = parse_series_key(key)
+            shown = labels.pop("source", None)
+            known = Known(
+                key,
+                b',"name":%b,"metric_type":%b,"value":' % (_text(series.name), _text(TYPES[series.type])),
+                b',"tags":%b,"unit":%b,"source":%b}' % (_text(labels), _text(series.unit or None), _text(shown)),
+            )
+            self._cache.add_known(lookup, known)
+        return known
+
+    def _check(
+        self, name: str, metric_type: str, tags: bytes, unit: str | None, source: str | None, temporality: str | None
+    ) -> tuple[bytes, dict[str, str]]:
+        """The packed key and the labels of a series. Refused with the reason."""
+        limits = self._limits
+        check_name(name, "name", limits)
+        type_code = _TYPE_CODES.get(metric_type)
+        if type_code is None:
+            raise Refused("bad_type", f"metric_type {metric_type[:40]!r} is none of {', '.join(TYPES)}")
+        if unit:
+            check_name(unit, "unit", limits)
+        if temporality is not None and temporality not in TEMPORALITIES:
+            raise Refused("bad_temporality", f"temporality {temporality[:40]!r} is neither delta nor cumulative")
+        labels = self._labels(tags)
+        if source:
+            labels["source"] = source
+        if len(labels) > limits.labels:
+            raise Refused("bad_labels", f"{len(labels)} labels; at most {limits.labels}")
+        for label, value in labels.items():
+            check_name(label, "a label name", limits, "bad_labels")
+            if label.startswith("__"):
+                raise Refused("bad_labels", f"label {label!r}: names that begin with __ are reserved")
+            if len(value.encode()) > limits.label_bytes:
+                raise Refused("too_long", f"label {label!r} has over {limits.label_bytes} bytes")
+        code = UNSPECIFIED if temporality is None else TEMPORALITIES.index(temporality)
+        return pack_series_key(name, type_code, code, unit or "", labels.items()), labels
+
+    def _labels(self, tags: bytes) -> dict[str, str]:
+        if tags == b"null":
+            return {}
+        try:
+            raw = _tags(tags)
+            return {name: text for name, value in raw.items() if (text := _label_text(name, bytes(value))) is not None}
+        except UnicodeDecodeError as error:
+            raise Refused("bad_json", f"tags are not UTF-8: {error}") from error
+        except RecursionError:
+            raise Refused("too_deep", "tags are nested too deeply") from None
+        except msgspec.ValidationError:
+            raise Refused("bad_labels", "tags is no object of names and values") from None
+        except msgspec.DecodeError as error:
+            raise Refused("bad_json", f"tags: {error}") from error
+
+
+def _label_text(name: str, value: bytes) -> str | None:
+    """A label value: strings as they are, numbers and booleans as their JSON text, null = no such label."""
+    first = value[:1]
+    if first == b'"':
+        return _string(value)
+    if first in b"{[":
+        raise Refused("bad_labels", f"label {name[:80]!r} is nested; a label value is text, a number or a boolean")
+    return None if value == b"null" else value.decode()
+
+
+def _empty() -> Batch:
+    none: Ints = np.empty(0, np.int64)
+    return Batch([], np.empty(0, np.int32), np.empty(0, np.float64), none)

@@ -1,0 +1,99 @@
+"""The bounded memory of series that came before, keyed by the bytes they came in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.model import Codes
+
+MAX_ENTRIES = 100_000
+MAX_BYTES = 48 << 20
+_OVERHEAD = 250  # bytes of one entry besides its texts: objects, table slots
+
+Hot = dict[str, dict[str, dict[bytes, int]]]
+"""metric_type -> name -> bytes of the tags -> code."""
+Lookup = tuple[str, str, bytes, str | None, str | None, str | None]
+"""name, metric_type, bytes of the tags, unit, source, temporality."""
+
+
+class Known(NamedTuple):
+    """A checked series: its packed key, and the JSON of a stored metric before and after the value and the time."""
+
+    key: bytes
+    head: bytes
+    tail: bytes
+
+
+class KeyCache:
+    """Two tables: `hot` gives dense codes for whole columns, `known` gives one row's key and answer.
+
+    A full table takes nothing more, so that what it holds goes on to be found; after as many misses as it has
+    entries it is emptied, so that it follows a set of series that has changed.
+    """
+
+    def __init__(self, entries: int = MAX_ENTRIES, size: int = MAX_BYTES) -> None:
+        self.hot: Hot = {}
+        self.known: dict[Lookup, Known] = {}
+        self._codes: dict[bytes, int] = {}
+        self._keys: list[bytes] = []
+        self._kept = 0  # keys from here on are of the present body only
+        self._entries = entries
+        self._size = size
+        self._hot_bytes = self._hot_misses = 0
+        self._known_bytes = self._known_misses = 0
+        self._scratch: Codes = np.empty(1024, np.int32)
+
+    def follow(self) -> Hot:
+        """The hot table, emptied where it has missed too often. Codes given before are void."""
+        self._drop_passing()
+        if self._hot_misses > len(self._keys):
+            self.hot, self._codes, self._keys = {}, {}, []
+            self._kept = self._hot_bytes = self._hot_misses = 0
+        return self.hot
+
+    def add_hot(self, metric_type: str, name: str, tags: bytes, key: bytes) -> int:
+        """The code of a series that was not in the hot table; remembered there where there is room."""
+        full = self._kept >= self._entries or self._hot_bytes > self._size
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = len(self._keys)
+            self._keys.append(key)
+        if full:
+            self._hot_misses += 1
+        elif code <= self._kept:
+            self._kept = max(self._kept, code + 1)
+            self.hot.setdefault(metric_type, {}).setdefault(name, {})[tags] = code
+            self._hot_bytes += len(tags) + len(key) + _OVERHEAD
+        return code
+
+    def add_known(self, lookup: Lookup, known: Known) -> None:
+        """Remember a checked series, where there is room."""
+        if len(self.known) >= self._entries or self._known_bytes > self._size:
+            self._known_misses += 1
+            if self._known_misses < len(self.known):
+                return
+            self.known, self._known_bytes, self._known_misses = {}, 0, 0
+        self.known[lookup] = known
+        self._known_bytes += len(lookup[2]) + len(known.key) + len(known.head) + len(known.tail) + _OVERHEAD
+
+    def distinct(self, codes: Codes) -> tuple[list[bytes], Codes]:
+        """The distinct series keys of the codes, and each row's index into them. Linear in the rows."""
+        if len(self._scratch) < len(self._keys):
+            self._scratch = np.empty(2 * len(self._keys), np.int32)
+        rows = np.arange(len(codes), dtype=np.int32)
+        last = self._scratch
+        last[codes] = rows  # of equal codes one row stays, and stands for all of them
+        chosen = codes[last[codes] == rows]
+        last[chosen] = rows[: len(chosen)]
+        keys = self._keys
+        found = [keys[code] for code in chosen.tolist()]
+        codes = last[codes]
+        self._drop_passing()
+        return found, codes
+
+    def _drop_passing(self) -> None:
+        for key in self._keys[self._kept :]:
+            del self._codes[key]
+        del self._keys[self._kept :]

@@ -1,0 +1,1 @@
+"""Tests; tests/test_river.py is the first thing to read."""

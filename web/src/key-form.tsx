@@ -1,0 +1,30 @@
+import { useState } from "preact/hooks";
+import { giveKey } from "./session";
+
+/** Asks for the key of a server that has keys. */
+export function KeyForm({ reason }: { reason: string }) {
+  const [key, setKey] = useState("");
+  return (
+    <form
+      class="empty"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (key.trim()) giveKey(key.trim());
+      }}
+    >
+      <h2>This server asks for a key</h2>
+      <p>{reason}</p>
+      <label>
+        Key that may read
+        <input
+          type="password"
+          autocomplete="current-password"
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit">Connect</button>
+      <p class="quiet-note">It is kept in this tab only.</p>
+    </form>
+  );
+}

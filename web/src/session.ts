@@ -1,0 +1,145 @@
+// The one connection of this page, what arrives on it, and what follows from losing it.
+
+import { batch, signal } from "@preact/signals";
+import { diagnose, getNewestEvents, getNewestMetrics, getStats, HttpError, socketAddress, useKey, type Diagnosis } from "./api";
+import { Catalogue } from "./catalogue";
+import { forgetTime, heardTime } from "./clock";
+import { Connection, type ConnectionState, type Socket } from "./connection";
+import { LiveQueries } from "./live";
+import { Outbox } from "./outbox";
+import { parseMessage, toMs, type EventRow, type MetricRow } from "./protocol";
+
+/** How often the list of names is compared with the server's, for those the firehose had to leave out. */
+const SWEEP = 15_000;
+/** How soon the first list is asked again, for example while the server replays its log. */
+const IMPATIENCE = 1_500;
+
+export const connection = signal<ConnectionState>({ phase: "connecting" });
+export const needsKey = signal<string | null>(null);
+/** Own time of the last message, for the age of what is shown. */
+export const lastHeard = signal<number | null>(null);
+export const catalogue = new Catalogue();
+
+const clientId = `page-${[...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join("")}`;
+let heard = 0;
+
+const outbox = new Outbox((text) => line.send(text), { now: () => performance.now(), later });
+export const live = new LiveQueries(outbox, spacedFrames());
+
+const line = new Connection(
+  { open: openSocket, now: Date.now, random: Math.random, later, diagnose: diagnoseAndAsk },
+  { state: stateChanged, message: receive, open: opened },
+);
+
+export function begin(): void {
+  line.start();
+  addEventListener("online", () => line.check());
+  addEventListener("pageshow", (event) => event.persisted && line.check());
+  setInterval(() => void (connection.peek().phase === "connected" && sweep()), SWEEP);
+}
+
+export function retryNow(): void {
+  line.start();
+}
+
+export function giveKey(key: string): void {
+  useKey(key);
+  needsKey.value = null;
+  line.restart();
+}
+
+function stateChanged(state: ConnectionState): void {
+  batch(() => {
+    if (state.phase === "reconnecting" && heard) lastHeard.value = heard;
+    connection.value = state;
+  });
+}
+
+function opened(): void {
+  needsKey.value = null;
+  live.reopened();
+  void sweep(true);
+}
+
+async function sweep(withNewest: boolean = false): Promise<void> {
+  try {
+    const [found, metrics, events] = await Promise.all([
+      getStats(),
+      withNewest ? getNewestMetrics() : [],
+      withNewest ? getNewestEvents() : [],
+    ]);
+    batch(() => {
+      catalogue.load(found);
+      metrics.forEach((row) => catalogue.sawMetric(row));
+      events.forEach((row) => catalogue.sawEvent(row));
+    });
+  } catch (error) {
+    // Asked again later; a refusal shows as the form for the key, a lost server as the lost connection.
+    if (error instanceof HttpError && error.status === 401) needsKey.value = error.message;
+    else if (!catalogue.loaded.peek()) setTimeout(() => void sweep(true), IMPATIENCE);
+  }
+}
+
+async function diagnoseAndAsk(): Promise<Diagnosis> {
+  const found = await diagnose();
+  if (found.wantsKey) needsKey.value = found.reason;
+  return found;
+}
+
+function receive(text: string): void {
+  heard = Date.now();
+  if (live.takeText(text)) return;
+  const message = parseMessage(text);
+  if (!message || live.take(message)) return;
+  switch (message.type) {
+    case "new_metric":
+      return catalogue.sawMetric(message["metric"] as MetricRow);
+    case "new_event":
+      return catalogue.sawEvent(message["event"] as EventRow);
+    case "hello":
+      forgetTime();
+      heardTime(toMs(message["at"]) ?? 0);
+      return;
+    case "dropped":
+      void sweep(); // a name that is new may be among what was left out
+      return;
+    case "reconnect":
+      line.advise(Number(message["after_ms"]) || 0);
+      return;
+  }
+}
+
+function openSocket(): Socket {
+  const socket = new WebSocket(socketAddress(clientId));
+  const wrapped: Socket = {
+    send: (text) => socket.send(text),
+    close: () => socket.close(),
+    onopen: null,
+    onmessage: null,
+    onclose: null,
+  };
+  socket.onopen = () => wrapped.onopen?.();
+  socket.onmessage = (event) => typeof event.data === "string" && wrapped.onmessage?.(event.data);
+  socket.onclose = () => wrapped.onclose?.();
+  return wrapped;
+}
+
+function later(call: () => void, ms: number): () => void {
+  const timer = setTimeout(call, ms);
+  return () => clearTimeout(timer);
+}
+
+/** Frames, spaced so that drawing never takes more than about a fifth of the time, and at least ten a second. */
+function spacedFrames(): (call: () => void) => void {
+  let free = 0;
+  return (call) => {
+    const run = (): void => {
+      const start = performance.now();
+      call();
+      free = performance.now() + Math.min(100, 4 * (performance.now() - start));
+    };
+    const wait = free - performance.now();
+    if (wait > 16) setTimeout(() => requestAnimationFrame(run), wait - 8);
+    else requestAnimationFrame(run);
+  };
+}

@@ -1,0 +1,152 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { LiveQueries, type Watcher } from "../src/live";
+import { BURST, Outbox, RATE } from "../src/outbox";
+import type { Query, ServerError, Update } from "../src/protocol";
+
+const query = (name: string): Query => ({
+  query_string: `metric:${name}`,
+  time_range: "15m",
+  step: "5s",
+  aggregation: "sum",
+  format: "columns",
+});
+
+interface Sent {
+  type: string;
+  query?: Query;
+  since?: string;
+  subscription_id?: string;
+}
+
+let sent: Sent[];
+let online: boolean;
+let frames: (() => void)[];
+let timers: (() => void)[];
+let time: number;
+let live: LiveQueries;
+
+const frame = (): void => frames.splice(0).forEach((call) => call());
+const updateText = (id: string, offset: string, value: number): string =>
+  JSON.stringify({
+    type: "realtime_update",
+    subscription_id: id,
+    query_id: null,
+    offset,
+    at: "2026-01-01T00:00:00.000Z",
+    data: { times: [0], series: [{ group: "", labels: {}, values: [value] }] },
+  });
+
+function watcher(): Watcher & { updates: Update[]; errors: ServerError[] } {
+  const updates: Update[] = [];
+  const errors: ServerError[] = [];
+  return { updates, errors, update: (u) => updates.push(u), error: (e) => errors.push(e) };
+}
+
+beforeEach(() => {
+  sent = [];
+  online = true;
+  frames = [];
+  timers = [];
+  time = 0;
+  const outbox = new Outbox(
+    (text) => {
+      if (online) sent.push(JSON.parse(text) as Sent);
+      return online;
+    },
+    { now: () => time, later: (call) => (timers.push(call), () => undefined) },
+  );
+  live = new LiveQueries(outbox, (call) => frames.push(call));
+});
+
+describe("live queries", () => {
+  it("gives each its own updates, the newest of a frame only", () => {
+    const [a, b] = [watcher(), watcher()];
+    live.watch(query("a"), a);
+    live.watch(query("b"), b);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.take({ type: "subscription_created", subscription_id: "sub_2" });
+    for (const text of [updateText("sub_1", "e-1", 1), updateText("sub_1", "e-2", 2), updateText("sub_2", "e-2", 9)]) {
+      expect(live.takeText(text)).toBe(true);
+    }
+    expect(a.updates).toEqual([]);
+    frame();
+    expect(a.updates.map((u) => [u.offset, u.columns.series[0]!.values])).toEqual([["e-2", [2]]]);
+    expect(b.updates.map((u) => u.columns.series[0]!.values)).toEqual([[9]]);
+    expect(a.updates[0]!.at).toBe(Date.UTC(2026, 0, 1));
+  });
+
+  it("asks again after a reconnect, from where it was", () => {
+    const a = watcher();
+    live.watch(query("a"), a);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.takeText(updateText("sub_1", "e-7", 1));
+    frame();
+    sent = [];
+    live.reopened();
+    expect(sent).toEqual([{ type: "subscribe", query: query("a"), since: "e-7" }]);
+    live.take({ type: "subscription_created", subscription_id: "sub_9" });
+    live.takeText(updateText("sub_1", "e-8", 5)); // of the line before
+    live.takeText(updateText("sub_9", "e-9", 6));
+    frame();
+    expect(a.updates.map((u) => u.offset)).toEqual(["e-7", "e-9"]);
+  });
+
+  it("ends one that was asked and not answered yet", () => {
+    const end = live.watch(query("a"), watcher());
+    end();
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    expect(sent.map((m) => m.type)).toEqual(["subscribe", "unsubscribe"]);
+    expect(sent[1]!.subscription_id).toBe("sub_1");
+  });
+
+  it("gives an error to whom it concerns", () => {
+    const [a, b] = [watcher(), watcher()];
+    live.watch(query("a"), a);
+    live.watch(query("b"), b);
+    live.take({ type: "error", code: "bad_query", message: "no" });
+    live.take({ type: "subscription_created", subscription_id: "sub_2" });
+    live.take({ type: "error", subscription_id: "sub_2", code: "query_too_expensive", message: "much" });
+    expect(a.errors.map((e) => e.code)).toEqual(["bad_query"]);
+    expect(b.errors.map((e) => e.code)).toEqual(["query_too_expensive"]);
+  });
+
+  it("asks again for one that found no room when another ends", () => {
+    const a = watcher();
+    const endFirst = live.watch(query("first"), watcher());
+    live.watch(query("a"), a);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.take({ type: "error", code: "too_many_subscriptions", message: "100" });
+    expect(a.errors.length).toBe(1);
+    endFirst();
+    expect(sent.slice(-2).map((m) => m.type)).toEqual(["unsubscribe", "subscribe"]);
+    expect(sent.at(-1)!.query).toEqual(query("a"));
+  });
+
+  it("leaves other messages to others", () => {
+    expect(live.takeText('{"type":"new_metric","metric":{"name":"realtime_update"}}')).toBe(false);
+    expect(live.take({ type: "new_metric" })).toBe(false);
+  });
+});
+
+describe("outbox", () => {
+  it("keeps below the server's rate, and what is taken back is never sent", () => {
+    const ends = Array.from({ length: BURST + 5 }, (_, i) => live.watch(query(`q${i}`), watcher()));
+    expect(sent.length).toBe(BURST);
+    ends[BURST]!();
+    for (let round = 0; round < 10 && timers.length; round++) {
+      time += 1000 / RATE;
+      timers.splice(0).forEach((call) => call());
+    }
+    expect(sent.length).toBe(BURST + 4);
+    expect(sent.some((m) => m.query?.query_string === `metric:q${BURST}`)).toBe(false);
+  });
+
+  it("drops what cannot be sent: it is asked again on the next line", () => {
+    online = false;
+    live.watch(query("a"), watcher());
+    expect(sent).toEqual([]);
+    online = true;
+    live.reopened();
+    expect(sent.map((m) => m.query!.query_string)).toEqual(["metric:a"]);
+  });
+});
