@@ -73,7 +73,8 @@ def decode(data: bytes) -> tuple[dict[str, Any], Arrays]:
         if magic != MAGIC or version != VERSION:
             raise BadCheckpoint(f"checkpoint version {version} is not {VERSION}: it was written by another release")
         header = json.loads(data[_HEAD.size : _HEAD.size + length])
-        arrays, at = {}, _HEAD.size + length
+        arrays: Arrays = {}
+        at = _HEAD.size + length
         for name, dtype, count in header["arrays"]:
             arrays[name] = np.frombuffer(data, np.dtype(dtype), count, at)
             at += arrays[name].nbytes
@@ -113,8 +114,9 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
 
 
 def _put_samples(arrays: Arrays, prefix: str, samples: Samples) -> None:
-    for name, column in zip(("series", "times", "positions", "values"), samples.view(), strict=True):
-        arrays[f"{prefix}/{name}"] = column
+    series, times, positions, values = samples.view()
+    arrays |= {f"{prefix}/series": series, f"{prefix}/times": times}
+    arrays |= {f"{prefix}/positions": positions, f"{prefix}/values": values}
 
 
 def _get_samples(arrays: Arrays, prefix: str, into: Samples) -> None:

@@ -14,7 +14,10 @@ import numpy as np
 METRIC, EVENT, REQUEST = range(3)
 
 _RECORD = np.dtype(
-    [("kind", "u1"), ("key", "V16"), ("stamp", "i8"), ("position", "i8"), ("row", "i4"), ("second", "i4"), ("body", "V8")]
+    [
+        ("kind", "u1"), ("key", "V16"), ("stamp", "i8"), ("position", "i8"), ("row", "i4"), ("second", "i4"),
+        ("body", "V8"),
+    ]
 )
 
 

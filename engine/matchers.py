@@ -41,7 +41,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     if len(text) > MAX_PATTERN:
         raise BadQuery(f"the regular expression is {len(text)} characters long; at most {MAX_PATTERN} are allowed")
     if _NESTED_QUANTIFIER.search(text):
-        raise BadQuery(f"the regular expression {text!r} repeats a repeated group, which can take for ever; simplify it")
+        raise BadQuery(f"the regular expression {text!r} repeats a repeated group and could run for ever; simplify it")
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:

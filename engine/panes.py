@@ -48,8 +48,9 @@ class Panes:
     @property
     def nbytes(self) -> int:
         """Memory of all distinct arrays, in bytes."""
-        arrays = {id(a): a.nbytes for a in (self.series, self.start, *self.state.values()) if a.strides != (0,)}
-        return sum(arrays.values()) + (self.sketches.nbytes if self.sketches else 0)
+        columns: list[NDArray[Any]] = [self.series, self.start, *self.state.values()]
+        own = {id(column): int(column.nbytes) for column in columns if column.strides != (0,)}
+        return sum(own.values()) + (self.sketches.nbytes if self.sketches else 0)
 
     def take(self, rows: Ints) -> Panes:
         """Some rows, in the order given."""
@@ -114,69 +115,97 @@ def fold(panes: Panes, keys: Ints, need: Collection[str] = ALL, unique: Flags | 
 
 
 def _fold_state(state: Columns, groups: Groups, need: set[str]) -> Columns:
-    order, starts = groups.order, groups.starts
+    starts = groups.starts
     if "m2" in need:
         need |= {"sum", "count"}
     if "sketch" in need:
         need |= {"count"}
+    ordered = _Ordered(groups.order)
     out: Columns = {}
     if "count" in need:
         count = state["count"]
-        out["count"] = groups.lengths() if count.strides == (0,) else np.add.reduceat(count[order], starts)
-    ordered_sum = state["sum"][order] if "sum" in need else None
-    if ordered_sum is not None:
-        out["sum"] = np.add.reduceat(ordered_sum, starts)
-    if "m2" in need and ordered_sum is not None:
-        out["m2"] = _fold_m2(state, groups, ordered_sum, out)
+        out["count"] = groups.lengths if _constant(count) else np.add.reduceat(ordered(count), starts)
+    if "sum" in need:
+        out["sum"] = np.add.reduceat(ordered(state["sum"]), starts)
+    if "m2" in need:
+        out["m2"] = _fold_m2(state, groups, ordered, out)
     if "min" in need:
-        out["min"] = np.minimum.reduceat(state["min"][order], starts)
+        out["min"] = np.minimum.reduceat(ordered(state["min"]), starts)
     if "max" in need:
-        out["max"] = np.maximum.reduceat(state["max"][order], starts)
+        out["max"] = np.maximum.reduceat(ordered(state["max"]), starts)
     if "increase" in need:
-        out["increase"] = np.add.reduceat(state["increase"][order], starts)
-    if not need.isdisjoint(_FIRST):
-        out.update(zip(_FIRST, _edge(state, groups, _FIRST, latest=False), strict=True))
-    if not need.isdisjoint(_LAST):
-        out.update(zip(_LAST, _edge(state, groups, _LAST, latest=True), strict=True))
+        increase = state["increase"]
+        nothing = _constant(increase) and not increase[0]
+        out["increase"] = np.zeros(len(starts)) if nothing else np.add.reduceat(ordered(increase), starts)
+    if not need.isdisjoint((*_FIRST, *_LAST)):
+        out |= _edges(state, groups, ordered, need)
     return out
 
 
-def _fold_m2(state: Columns, groups: Groups, ordered_sum: Floats, out: Columns) -> Floats:
+class _Ordered:
+    """Columns in key order; those of raw samples share an array, which is gathered once."""
+
+    def __init__(self, order: Ints) -> None:
+        self._order = order
+        self._done: dict[int, NDArray[Any]] = {}
+
+    def __call__(self, column: NDArray[Any]) -> NDArray[Any]:
+        known = self._done.get(id(column))
+        if known is None:
+            known = self._done[id(column)] = column[self._order]
+        return known
+
+
+def _constant(column: NDArray[Any]) -> bool:
+    """Whether a column is one value for all rows by its making."""
+    return column.strides == (0,) and len(column) > 0
+
+
+def _fold_m2(state: Columns, groups: Groups, ordered: _Ordered, out: Columns) -> Floats:
     """Chan, Golub and LeVeque's parallel variance: inner squares plus those of the means about the common mean."""
-    count = state["count"]
-    mean = np.repeat(out["sum"] / out["count"], groups.lengths())
-    if count.strides == (0,):
-        return np.asarray(np.add.reduceat((ordered_sum - mean) ** 2, groups.starts))
-    ordered = count[groups.order]
-    squares = state["m2"][groups.order] + ordered * (ordered_sum / ordered - mean) ** 2
+    mean = (out["sum"] / out["count"])[groups.of_row]
+    sums = ordered(state["sum"])
+    if _constant(state["count"]):
+        return np.asarray(np.add.reduceat((sums - mean) ** 2, groups.starts))
+    counts = ordered(state["count"])
+    squares = ordered(state["m2"]) + counts * (sums / counts - mean) ** 2
     return np.asarray(np.add.reduceat(squares, groups.starts))
 
 
-def _edge(state: Columns, groups: Groups, names: tuple[str, str, str], latest: bool) -> list[NDArray[Any]]:
-    """Time, position and value of the first or last sample of each group."""
-    order, starts = groups.order, groups.starts
-    times = state[names[0]][order]
-    in_order = times[1:] >= times[:-1]
-    in_order[starts[1:] - 1] = True
-    positions = state[names[1]][order]
-    ranked = positions[1:] >= positions[:-1]
-    ranked[starts[1:] - 1] = True
-    if in_order.all() and ranked.all():
-        rows = order[np.append(starts[1:], len(order)) - 1 if latest else starts]
-    else:
-        rows = order[_extreme(times, positions, groups, latest)]
-    return [state[name][rows] for name in names]
+def _edges(state: Columns, groups: Groups, ordered: _Ordered, need: set[str]) -> Columns:
+    """Time, position and value of the first and of the last sample of each group, as far as they are asked for."""
+    out: Columns = {}
+    in_order: dict[tuple[int, int], bool] = {}
+    for names, latest in ((_FIRST, False), (_LAST, True)):
+        if need.isdisjoint(names):
+            continue
+        times, positions = (ordered(state[name]) for name in names[:2])
+        pair = id(times), id(positions)
+        if pair not in in_order:
+            in_order[pair] = _ascending(times, groups) and _ascending(positions, groups)
+        if in_order[pair]:
+            rows = np.append(groups.starts[1:], len(times)) - 1 if latest else groups.starts
+        else:
+            rows = _extreme(times, positions, groups, latest)
+        out |= {name: ordered(state[name])[rows] for name in names}
+    return out
+
+
+def _ascending(column: Ints, groups: Groups) -> bool:
+    """Whether a column never falls within a group."""
+    rises = column[1:] >= column[:-1]
+    rises[groups.starts[1:] - 1] = True
+    return bool(rises.all())
 
 
 def _extreme(times: Ints, positions: Ints, groups: Groups, latest: bool) -> Ints:
     """Where in the order the extreme (time, position) of each group stands; ties go to the arrival order."""
-    of_row = groups.of_row()
     best, worst = (np.maximum, np.iinfo(np.int64).min) if latest else (np.minimum, np.iinfo(np.int64).max)
-    at_time = times == best.reduceat(times, groups.starts)[of_row]
+    at_time = times == best.reduceat(times, groups.starts)[groups.of_row]
     ranked = np.where(at_time, positions, worst)
-    candidates = np.flatnonzero(at_time & (ranked == best.reduceat(ranked, groups.starts)[of_row]))
+    candidates = np.flatnonzero(at_time & (ranked == best.reduceat(ranked, groups.starts)[groups.of_row]))
     if not latest:
         candidates = candidates[::-1]  # the last write to a place wins
     rows = np.empty(len(groups.starts), np.int64)
-    rows[of_row[candidates]] = candidates
+    rows[groups.of_row[candidates]] = candidates
     return rows

@@ -61,7 +61,7 @@ def roll(
         if level + 1 in LEVELS:
             due = {block for block in mine if block.start < done}
             if done > pending.rolled[level]:
-                due |= {block for block in stored(level, pending.rolled[level], done) if block not in changed}
+                due |= {block for block in stored(level, pending.rolled[level], done) if block not in mine}
             folded = _fold_blocks(due, mine, catalogue, read)
     return changed, tuple(rolled)
 
@@ -125,7 +125,9 @@ def _by_name(rows: Panes, catalogue: Catalogue) -> Iterable[tuple[str, Panes]]:
     """The rows of each metric name."""
     numbers = catalogue.name_numbers[rows.series]
     order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(numbers[order]) != 0)) if len(order) else []
+    if not len(order):
+        return
+    starts = np.flatnonzero(np.append(True, np.diff(numbers[order]) != 0))
     for begin, end in zip(starts, [*starts[1:], len(order)], strict=True):
         part = order[begin:end]
         yield catalogue.by_number[int(numbers[part[0]])].name, rows.take(part)

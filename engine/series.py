@@ -59,6 +59,11 @@ class Name:
             return np.zeros(len(self.series), np.int32)
         return padded(column.codes, len(self.series))
 
+    def value_column(self, label: str) -> tuple[list[str], Codes]:
+        """The values of a label by code, and each series' code."""
+        column = self.labels.get(label)
+        return (column.values if column else [""]), self.codes(label)
+
     def widest_label(self) -> str | None:
         """The label with the most values: the one to blame when the budget is spent."""
         return max(self.labels, key=lambda label: len(self.labels[label].values), default=None)
@@ -101,7 +106,7 @@ class Catalogue:
             return ids, None
         folded = np.zeros(len(keys), np.bool_)
         for row in new:
-            ids[row], folded[row] = self._register(keys[row])
+            ids[row], folded[row] = self._register(keys[int(row)])
         return ids, folded if folded.any() else None
 
     def _register(self, wire_key: bytes) -> tuple[int, bool]:
@@ -210,10 +215,9 @@ class Catalogue:
         series = found.series.view()
         keep = np.ones(len(series), np.bool_)
         for matcher in matchers:
-            column = found.labels.get(matcher.label)
-            values = column.values if column else [""]
+            values, codes = found.value_column(matcher.label)
             accepted = np.fromiter(map(matcher.accepts, values), np.bool_, len(values))
-            keep &= accepted[found.codes(matcher.label)]
+            keep &= accepted[codes]
         if type is not None:
             keep &= self.types[series] == type
         rows = np.flatnonzero(keep)

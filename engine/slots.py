@@ -131,5 +131,6 @@ class Slot:
         return self._panes_of(*self.raw.view())
 
     def _panes_of(self, series: Codes, times: Ints, positions: Ints, values: Floats) -> Panes:
-        increase = np.where(self.catalogue.deltas[series], values, 0.0)
+        deltas = self.catalogue.deltas[series]
+        increase = np.where(deltas, values, 0.0) if deltas.any() else np.broadcast_to(np.float64(0), len(values))
         return panes.of_samples(series, times, times, positions, values, increase)

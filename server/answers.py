@@ -27,7 +27,7 @@ from engine.rollup import BlockId
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
 from server.store import BlockKey, Store, TooManyRows
-from server.store.blocks import Block
+from server.wire.blocks import Block
 from server.wire.answers import as_columns, as_rows, raw_rows
 from server.wire.event_fields import pick_fields
 

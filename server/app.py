@@ -132,7 +132,8 @@ class App:
         if self.settings.enable_persistence:
             return self.settings
         self._folder = tempfile.TemporaryDirectory(prefix="streamgauge-")
-        return self.settings.model_copy(update={"data_dir": Path(self._folder.name), "database_url": "", "redis_url": ""})
+        own = {"data_dir": Path(self._folder.name), "database_url": "", "redis_url": ""}
+        return self.settings.model_copy(update=own)
 
     async def _wire(self, settings: Settings) -> None:
         gate = Gate(settings)
@@ -143,8 +144,9 @@ class App:
             logger.warning("saved query %s", fault)
         limits = QueryLimits(settings.max_query_series, settings.max_query_points)
         self.answers = Answers(
-            self.engine, self.store, self.registry, saved, self.pipeline.offset, limits, settings.max_query_execution_time
-        )
+            self.engine, self.store, self.registry, saved, self.pipeline.offset, limits,
+            settings.max_query_execution_time,
+        )  # fmt: skip
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         self.rollups = Rollups(
@@ -163,10 +165,11 @@ class App:
         self._inner: Asgi = IngestApp(CorsApp(cold, gate), self.collector, gate, settings)
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
+        keys = "keys" if settings.api_keys.get_secret_value() else "loopback"
         modes = {
             "log": self.log.mode,
             "persistence": settings.enable_persistence,
-            "auth": "off" if settings.auth == "off" else ("keys" if settings.api_keys.get_secret_value() else "loopback"),
+            "auth": "off" if settings.auth == "off" else keys,
         }
         return [
             *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._hub_stats, modes),
@@ -183,7 +186,8 @@ class App:
 
     async def _asked(self, query: Query) -> None:
         """A metric whose distinct values are asked for keeps what that needs from now on; the log carries the wish."""
-        if query.kind == "metric" and query.aggregation == "unique" and query.name not in self.engine.catalogue.sketched:
+        known = self.engine.catalogue.sketched
+        if query.kind == "metric" and query.aggregation == "unique" and query.name not in known:
             await self.pipeline.submit(Entry(self.pipeline.stamp(), sketched=[query.name]))
 
     async def _become_ready(self) -> None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -27,13 +28,19 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
         self._app = app
+        self.listening = asyncio.Event()
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Binds the sockets."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Sends WebSocket clients away before their connections are cut."""
         for server in self.servers:
             server.close()
         await self._app.drain()
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+        await super().shutdown(sockets)
 
 
 async def serve(settings: Settings) -> int:
@@ -64,14 +71,15 @@ async def serve(settings: Settings) -> int:
 
 async def _announce(server: Server, app: App, settings: Settings) -> None:
     await app.ready()
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await server.listening.wait()
     # What lives now lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    kept = f"in {settings.data_dir.resolve()}" if settings.enable_persistence else "until it ends (ENABLE_PERSISTENCE=false)"
+    kept = "until it ends (ENABLE_PERSISTENCE=false)"
+    if settings.enable_persistence:
+        kept = f"in {settings.data_dir.resolve()}"
     print(
         f"Streamgauge serves on http://{shown}:{port} and keeps its data {kept}.\n"
         f"Log: {app.log.mode}\n"
@@ -99,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refusal is not None:
             raise ConfigError(refusal)
         logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
         )
         return _run(settings)
     except (ConfigError, LogError, StoreError, OSError) as error:

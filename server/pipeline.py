@@ -57,7 +57,8 @@ class Pipeline:
         sequence = self._sequence
         entry.epoch, entry.sequence = self.writer, sequence
         self._last_append = time.monotonic()
-        applied = self._waiting[sequence] = asyncio.get_running_loop().create_future()
+        applied: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+        self._waiting[sequence] = applied
         try:
             await self.log.append(pack_entry(entry), entry)
             return await applied

@@ -81,7 +81,7 @@ def parse_query(body: QueryBody, registry: Registry) -> Query:
         raise ApiError("bad_time_range", "the range ends before it starts: `from` must be earlier than `to`")
     return Query(
         kind, name, (*matchers, *filters_as_matchers(filters)),
-        None if type_name is None else ("counter" if type_name == "sum" else type_name) and _type(type_name),
+        None if type_name is None else _type(type_name),
         aggregation, tuple(body.group_by or ()), span, start, end, step, at, field,
         tuple((body.params or {}).items()), body.format == "columns",
     )  # fmt: skip

@@ -104,7 +104,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """What can be asked for."""
-        return [*AGGREGATES, "percentile_NN", *self.custom]
+        return [*AGGREGATES, "percentile_95", "percentile_99", "percentile_NN", *self.custom]
 
     def check(self, name: str) -> str:
         """The canonical name of an aggregation. Raises BadQuery for an unknown one."""

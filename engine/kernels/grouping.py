@@ -6,7 +6,8 @@ keep their arrival order; an argsort would cost about four times as much.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,20 +18,23 @@ _ROW_MASK = (1 << _ROW_BITS) - 1
 _KEY_LIMIT = 1 << (63 - _ROW_BITS)
 
 
-class Groups(NamedTuple):
+@dataclass(frozen=True)
+class Groups:
     """Rows in key order. order: row numbers; starts: where each group begins in that order; keys: one per group."""
 
     order: Ints
     starts: Ints
     keys: Ints
 
+    @cached_property
     def lengths(self) -> Ints:
         """Rows per group."""
         return np.diff(self.starts, append=len(self.order))
 
+    @cached_property
     def of_row(self) -> Ints:
         """The group number of each row, in key order."""
-        return np.repeat(np.arange(len(self.starts)), self.lengths())
+        return np.repeat(np.arange(len(self.starts)), self.lengths)
 
 
 def group(keys: Ints) -> Groups:

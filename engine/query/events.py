@@ -33,7 +33,7 @@ def fields(query: Query) -> list[str]:
 
 
 def bounds(query: Query, at: int) -> Bounds:
-    """When an event query looks: to the ms, or to whole steps. Raises BadQuery for a range that ends before it starts."""
+    """When an event query looks: to the ms, or to whole steps. Raises BadQuery for a range that ends too early."""
     unit = query.step or 1
     last = at + 1 if query.end is None else query.end
     start = last - query.range if query.start is None else query.start
@@ -72,7 +72,9 @@ def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _table(query: Query, bounds: Bounds, labels: list[tuple[str, ...]], keys: Any, moments: Any, values: list[Any]) -> Table:
+def _table(
+    query: Query, bounds: Bounds, labels: list[tuple[str, ...]], keys: Any, moments: Any, values: list[Any]
+) -> Table:
     aggregate = find(query.aggregation or "count")
     size = len(labels) * bounds.steps
     out = np.full(size, np.nan if aggregate.empty is None else float(aggregate.empty))

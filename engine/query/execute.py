@@ -51,7 +51,9 @@ class Reading:
     position: int
 
 
-def read_live(bounds: Bounds, stretches: list[Stretch], groups: Groups, aggregate: Aggregate, engine: Engine) -> Reading:
+def read_live(
+    bounds: Bounds, stretches: list[Stretch], groups: Groups, aggregate: Aggregate, engine: Engine
+) -> Reading:
     """The open and the pending panes of the groups' series in the range."""
     wanted = groups.of_series >= 0
     need = needs(aggregate)
@@ -185,12 +187,12 @@ def _table(aggregate: Aggregate, bounds: Bounds, groups: Groups, keys: Ints, fol
     if folded.sketches is not None and aggregate.name not in ("unique",):
         error = sketches.error_bound(folded.sketches)
     times = bounds.start + np.arange(steps) * (bounds.step or 0)
-    values, counts = values.reshape(-1, steps), counts.reshape(-1, steps)
+    by_group, counts_by_group = values.reshape(-1, steps), counts.reshape(-1, steps)
     if len(groups.labels) == 1 and not groups.labels[0]:
-        return Table(groups.labels, times, values, counts, error, notes)
-    present = np.flatnonzero(counts.any(axis=1))
+        return Table(groups.labels, times, by_group, counts_by_group, error, notes)
+    present = np.flatnonzero(counts_by_group.any(axis=1))
     labels = [groups.labels[number] for number in present]
-    return Table(labels, times, values[present], counts[present], error, notes)
+    return Table(labels, times, by_group[present], counts_by_group[present], error, notes)
 
 
 @dataclass(slots=True)

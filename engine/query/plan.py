@@ -103,7 +103,7 @@ def check_points(query: Query, bounds: Bounds, groups: int, limits: Limits) -> N
     if points > limits.points:
         fits = max(1, limits.points // max(groups, 1))
         if bounds.step is None:
-            raise TooExpensive(f"{groups} groups are more than the {limits.points} points allowed; group by fewer labels")
+            raise TooExpensive(f"{groups} groups are more than the {limits.points} allowed; group by fewer labels")
         wider = ceil((bounds.end - bounds.start) // fits + 1, bounds.resolution) // 1000
         raise TooExpensive(
             f"{groups} groups x {bounds.steps} steps are {points} points, more than the {limits.points} allowed; "
@@ -132,8 +132,8 @@ def groups(query: Query, engine: Engine, limits: Limits) -> Groups:
         combined = np.unique(combined * (int(codes.max()) + 1) + codes, return_inverse=True)[1]
     _, first, numbers = np.unique(combined, return_index=True, return_inverse=True)
     of_series[series] = numbers
-    columns = [(name.labels[label].values, name.codes(label)) if label in name.labels else None for label in query.group_by]
-    labels = [tuple(column[0][column[1][row]] if column else "" for column in columns) for row in rows[first]]
+    columns = [name.value_column(label) for label in query.group_by]
+    labels = [tuple(values[codes[row]] for values, codes in columns) for row in rows[first]]
     return Groups(of_series, labels, len(series), counters)
 
 

@@ -34,16 +34,22 @@ class Sketches:
     scale: np.ndarray
     register_ptr: Ints
     registers: Codes
+    single: bool = False
+    """Whether each row is known to hold exactly one value."""
 
     def __len__(self) -> int:
         return len(self.value_ptr) - 1
 
     @property
     def nbytes(self) -> int:
-        return sum(getattr(self, name).nbytes for name in self.__slots__)
+        own = (self.values, self.codes, self.counts, self.registers)
+        pointers = 0 if self.single else self.value_ptr.nbytes
+        return sum(array.nbytes for array in own) + pointers + (self.bucket_ptr.nbytes if len(self.codes) else 0)
 
     def take(self, rows: Ints) -> Sketches:
         """The sketches of some rows."""
+        if self.single:
+            return of_values(self.values[rows])
         value_at, value_len = gather_ragged(self.value_ptr, rows)
         if not len(self.codes):
             return of_values(self.values[value_at], pointers(value_len))
@@ -63,13 +69,15 @@ def of_values(values: Floats, value_ptr: Ints | None = None) -> Sketches:
     none = np.broadcast_to(np.int64(0), rows + 1)
     empty, codes = np.empty(0, np.int64), np.empty(0, np.int32)
     scale = np.broadcast_to(np.int8(exponential.SCALE), rows)
-    return Sketches(ptr, values, none, codes, empty, scale, none, codes)
+    return Sketches(ptr, values, none, codes, empty, scale, none, codes, single=value_ptr is None)
 
 
 def concat(parts: list[Sketches]) -> Sketches:
     """The rows of all parts, one after the other."""
     if len(parts) == 1:
         return parts[0]
+    if all(part.single for part in parts):
+        return of_values(np.concatenate([part.values for part in parts]))
 
     def joined(name: str) -> Ints:
         lengths = [np.diff(getattr(part, name)) for part in parts]
@@ -90,13 +98,11 @@ def merge(sketches: Sketches, groups: Groups, counts: Ints, unique: Flags | None
     bucketed row that has no registers gets none: how many distinct values that row saw is unknown.
     """
     rows = len(groups.starts)
-    of_row = groups.of_row()
-    at, lengths = gather_ragged(sketches.value_ptr, groups.order)
-    values = sketches.values[at]
-    value_of = np.repeat(of_row, lengths)
+    of_row = groups.of_row
+    values, value_of = _gather_values(sketches, groups)
     large = counts > EXACT_VALUES
     if not large.any():
-        return of_values(values, pointers(np.bincount(value_of, minlength=rows)))
+        return of_values(values, pointers(counts))
     spill = large[value_of]
     kept, kept_of = values[~spill], value_of[~spill]
     spilt, spilt_of = values[spill], value_of[spill]
@@ -111,6 +117,14 @@ def merge(sketches: Sketches, groups: Groups, counts: Ints, unique: Flags | None
         pointers(np.bincount(owner, minlength=rows)), codes, tallies, scale,
         register_ptr, registers,
     )  # fmt: skip
+
+
+def _gather_values(sketches: Sketches, groups: Groups) -> tuple[Floats, Ints]:
+    """The exact values in key order, and the group of each."""
+    if sketches.single:
+        return sketches.values[groups.order], groups.of_row
+    at, lengths = gather_ragged(sketches.value_ptr, groups.order)
+    return sketches.values[at], np.repeat(groups.of_row, lengths)
 
 
 def _merge_buckets(
@@ -130,7 +144,8 @@ def _merge_buckets(
             scale = np.minimum.reduceat(row_scale, groups.starts)
             held = np.full(len(spilt[0]), exponential.SCALE)
             bucket_scale = np.repeat(row_scale, np.diff(sketches.bucket_ptr)[groups.order])
-            codes = exponential.downscale(codes, np.concatenate([held, bucket_scale]) - scale[owner])
+            shift = np.concatenate([held, bucket_scale]).astype(np.int64) - scale[owner]
+            codes = exponential.downscale(codes, shift)
     while True:
         merged = group((owner << exponential.CODE_BITS) | (codes + exponential.CODE_ZERO))
         if len(merged.order):
@@ -141,7 +156,7 @@ def _merge_buckets(
         if not crowded.any():
             return owner, codes, tallies, scale
         scale = (scale - crowded).astype(np.int8)
-        codes = exponential.downscale(codes, crowded[owner].astype(np.int32))
+        codes = exponential.downscale(codes, crowded[owner].astype(np.int64))
 
 
 def _merge_registers(
@@ -190,7 +205,7 @@ def quantiles(sketches: Sketches, counts: Ints, low: Floats, high: Floats, q: fl
         out[bucketed] = _between(
             np.clip(estimates[lower], *ends), np.clip(estimates[upper], *ends), share[bucketed]
         )
-    return np.clip(out, low, high)
+    return np.asarray(np.clip(out, low, high))
 
 
 def _between(a: Floats, b: Floats, share: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 At scale s a positive value v lies in bucket i = ceil(log2(v) * 2^s) - 1, which spans (2^(i/2^s), 2^((i+1)/2^s)].
 A bucket's estimate is the point with the least relative error to both ends, so that an order statistic is off by at
-most (b - 1) / (b + 1), b = 2^(2^-s): 0.54 % at scale 6. Source: OpenTelemetry metrics data model, "ExponentialHistogram".
+most (b - 1) / (b + 1), b = 2^(2^-s): 0.54 % at scale 6. Source: OpenTelemetry metrics data model, ExponentialHistogram.
 
 A bucket code is one int32 whose order is the order of the values: 0 for zero, i + BIAS for positive values, and
 -(i + BIAS) for negative ones.
@@ -29,7 +29,7 @@ def encode(values: Floats) -> Codes:
         index = np.ceil(np.log2(magnitude) * (1 << SCALE)) - 1
     index[magnitude == 0] = -BIAS
     code = index.astype(np.int32) + BIAS
-    return np.where(values < 0, -code, code).astype(np.int32)
+    return np.asarray(np.where(values < 0, -code, code), np.int32)
 
 
 def decode(codes: Codes, scale: Ints) -> Floats:

@@ -11,8 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from server.errors import ApiError
-from server.hub import Hub
-from server.hub.hub import new_subscription_id
+from server.hub import Hub, new_subscription_id
 from server.wire.times import format_time
 
 MAX_BODY = 16 * 1024

@@ -14,7 +14,7 @@ from server.hub.channel import EXTENSION, WRITE_BOUND, AsgiChannel, Channel
 from server.hub.endpoint import WebSocketEndpoint
 from server.hub.firehose import Arrivals
 from server.hub.frames import ID_LENGTH, Spliced, ping_frame, text_frame
-from server.hub.hub import Feed, Hub, Limits
+from server.hub.hub import Feed, Hub, Limits, new_subscription_id
 from server.hub.session import Session, Subscription, Update
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Subscription",
     "Update",
     "WebSocketEndpoint",
+    "new_subscription_id",
     "ping_frame",
     "text_frame",
 ]

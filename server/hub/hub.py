@@ -46,6 +46,9 @@ class Limits:
 class Feed(Protocol):
     """Live queries, as the hub needs them; `server.subscribers.live` is one."""
 
+    def begin(self, position: int) -> None:
+        """Entries up to this position have been applied already."""
+
     def now(self) -> tuple[str, int]:
         """(offset, stamp in ms) of the newest entry applied."""
 
@@ -193,6 +196,7 @@ class Hub:
     def begin(self, position: int) -> None:
         """The hub will be given every row after this position: to be called with the last one replayed at start."""
         self._replay.floor = position
+        self.feed.begin(position)
 
     def set_firehose(self, session: Session, on: bool) -> None:
         """Switch a session's firehose, at its max_rate."""

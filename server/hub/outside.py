@@ -84,9 +84,7 @@ class Outside:
                 try:
                     self._attach(session, made)
                 except ApiError as error:  # the query has been deleted meanwhile
-                    session.send(
-                        {"type": "error", "code": error.code, "message": error.message, "subscription_id": id}
-                    )
+                    session.send({"type": "error", "code": error.code, "message": error.message, "subscription_id": id})
 
     def ended(self, subscription: Subscription) -> None:
         """A subscription has ended, maybe one of these."""

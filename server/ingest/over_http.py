@@ -175,7 +175,8 @@ class IngestApp:
             reason = _BODY_REASONS.get(error.code)
             if reason is None:
                 raise
-            return _Admitted(Parts(rejected={reason: 1}), lambda placed: _failed(path, error), error)
+            fault = error  # the name of an except clause is gone when it ends
+            return _Admitted(Parts(rejected={reason: 1}), lambda placed: _failed(path, fault), fault)
 
     def _admit_metrics(self, body: bytes, arrival: int, one: bool, lines: bool, keyed: Keyed) -> _Admitted | Answer:
         if one:

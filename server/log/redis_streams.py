@@ -30,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.segment_file import MAX_PAYLOAD
+from server.log.unread import Append, Unread
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ PENDING_BYTES = 64 << 20
 SEND_BYTES = 4 << 20
 READ_BYTES = 4 << 20
 READ_COUNT = 1024
+READ_SIZE = 1 << 18
 BLOCK_MS = 1000
 MEASURE_SECONDS = 1.0
 TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -59,9 +61,10 @@ class RedisLog:
         self._consumer = consumer
         self._max_bytes = max_bytes
         self._patience = patience
-        self._queue: deque[_Append] = deque()
+        self._queue: deque[Append] = deque()
+        self._sending: list[Append] = []
         self._queued_bytes = 0
-        self._unread: deque[_Append] = deque()
+        self._unread = Unread()
         self._wake = asyncio.Event()
         self._size = 0
         self._entries = 0
@@ -144,11 +147,11 @@ class RedisLog:
                 with contextlib.suppress(*TROUBLE):  # full as far as is known
                     await self._measure()
             raise LogFull(f"the log holds {self._size} of {self._max_bytes} bytes (LOG_MAX_BYTES)")
-        item = _Append(payload, attachment, self._loop.create_future())
+        item = Append(payload, attachment, self._loop.create_future())
         self._queue.append(item)
         self._queued_bytes += len(payload)
         if attachment is not None:
-            self._unread.append(item)
+            self._unread.add(item)
         self._wake.set()
         return await item.answer
 
@@ -160,7 +163,7 @@ class RedisLog:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-            items: list[_Append] = []
+            self._sending = items = []
             budget = SEND_BYTES
             while self._queue and budget > 0:
                 items.append(self._queue.popleft())
@@ -168,7 +171,7 @@ class RedisLog:
             await self._send(items)
             self._queued_bytes -= sum(item.length for item in items)
 
-    async def _send(self, items: list[_Append]) -> None:
+    async def _send(self, items: list[Append]) -> None:
         pause = 0.02
         while True:
             try:
@@ -201,13 +204,13 @@ class RedisLog:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
 
-    async def _add_one(self, item: _Append) -> Any:
+    async def _add_one(self, item: Append) -> Any:
         try:
             return await self._client.execute_command("XADD", self._stream, "*", "e", item.payload)
         except ResponseError as error:
             return error
 
-    def _settle(self, items: list[_Append], replies: list[Any]) -> None:
+    def _settle(self, items: list[Append], replies: list[Any]) -> None:
         """Answer each append by its reply, or all by the one exception given."""
         if len(replies) != len(items):
             replies = replies * len(items)
@@ -231,7 +234,7 @@ class RedisLog:
                 else:
                     item.answer.set_exception(answer)
         if not all(item.position for item in items):
-            self._unread = deque(item for item in self._unread if item.position or not item.answer.done())
+            self._unread.drop_refused()
 
     def _writer_ended(self, task: asyncio.Task[None]) -> None:
         """The writer ends only with the log; anything else is passed on to every append."""
@@ -239,7 +242,7 @@ class RedisLog:
         if error is not None:
             log.error("log: the writer died", exc_info=error)
         self._failure = self._failure or (f"the log's writer died: {error!r}" if error else "the log is closed")
-        for item in [*self._queue, *self._unread]:
+        for item in [*self._sending, *self._queue]:
             if not item.answer.done():
                 item.answer.set_exception(LogUnavailable(self._failure))
         self._queue.clear()
@@ -282,16 +285,7 @@ class RedisLog:
         if b"e" not in fields:
             raise LogDamaged(f"entry {name.decode()} of {self._stream} is none of Streamgauge's")
         payload = fields[b"e"]
-        # The reply to the XADD may come after the record itself, so it is known again by its payload.
-        unread = self._unread
-        while unread:
-            head = unread[0]
-            if head.position == position or (head.payload is not None and head.payload == payload):
-                return Record(position, payload, unread.popleft().attachment)
-            if not 0 < head.position < position:
-                break
-            unread.popleft()
-        return Record(position, payload, None)
+        return Record(position, payload, self._unread.take(position, payload))
 
     async def trim(self, upto: int) -> None:
         cursors = f"{self._stream}:cursors"
@@ -369,20 +363,6 @@ class _Replaced(RedisError):
     """The server answers, but the stream is not the one that was opened."""
 
 
-class _Append:
-    """One append under way, and until it is followed, its attachment."""
-
-    __slots__ = ("answer", "attachment", "length", "payload", "position", "repeated")
-
-    def __init__(self, payload: bytes, attachment: object | None, answer: asyncio.Future[int]) -> None:
-        self.payload: bytes | None = payload
-        self.length = len(payload)
-        self.attachment = attachment
-        self.answer = answer
-        self.position = 0
-        self.repeated = False
-
-
 def _maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
     def make() -> Client:
         # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided here
@@ -393,6 +373,7 @@ def _maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
             socket_timeout=5,
             socket_connect_timeout=2,
             socket_keepalive=True,
+            socket_read_size=READ_SIZE,
             redis_connect_func=greet,
         )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 
 from engine.engine import Delivery, Engine
@@ -42,7 +45,8 @@ class Broadcast:
             row = metric_row(self.engine.catalogue, series, time, float(delivery.values[i]), id)
             return encode({"type": "new_metric", "metric": row, "offset": offset})
 
-        return Arrivals("metric", delivery.position, len(delivery.series), delivery.series, message)
+        keys = cast(Sequence[int], delivery.series)  # an array serves as one
+        return Arrivals("metric", delivery.position, len(delivery.series), keys, message)
 
     def _events(self, delivery: Delivery) -> Arrivals:
         offset = self.live.questions.offset(delivery.position)

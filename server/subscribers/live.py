@@ -14,17 +14,16 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 from engine.model import parse_offset
 from server.errors import ApiError
 from server.hub import Subscription
-from server.subscribers.live_query import LiveQuery
+from server.subscribers.live_query import Answer, LiveQuery, Name, Questions
 
 logger = logging.getLogger("streamgauge.live")
 
-Name = tuple[str, str]
-"""("metric" or "event", its name)."""
+__all__ = ["Answer", "Live", "Name", "Questions"]
 
 LINGER = 60.0
 """Seconds a query without subscribers is kept, so that clients that come back cost no evaluation."""
@@ -32,45 +31,6 @@ MAX_IDLE = 1000
 """Queries without subscribers that are kept."""
 MAX_QUERIES = 10_000
 """Distinct queries with subscribers."""
-
-
-class Answer(Protocol):
-    """One result: rows as JSON values (mostly a list of objects), all that lies at or before `position`, as of `at`."""
-
-    @property
-    def position(self) -> int: ...
-    @property
-    def at(self) -> int: ...
-    @property
-    def rows(self) -> Any: ...
-    @property
-    def cost(self) -> float:
-        """Seconds."""
-
-
-class Questions(Protocol):
-    """What live queries need to know about queries; a query is any object."""
-
-    def saved(self, query_id: str) -> object | None:
-        """The saved query of this id."""
-
-    def parse(self, body: dict[str, Any]) -> object:
-        """The query a body describes; equal bodies give equal or at least equally written (repr) queries. BadQuery."""
-
-    def names(self, query: Any) -> Name:
-        """The arrivals that change its result."""
-
-    def slide(self, query: Any) -> int:
-        """Milliseconds between the moments its range moves, 0 for never."""
-
-    async def answer(self, query: Any, at: int | None = None) -> Answer:
-        """The result, as of the newest stamp. EngineError or ApiError."""
-
-    def stamp(self) -> int:
-        """Newest stamp applied, ms."""
-
-    def offset(self, position: int) -> str:
-        """How a position leaves the server."""
 
 
 class Live:
@@ -110,6 +70,10 @@ class Live:
                 self._moments[slide] = stamp // slide
                 for query in self._by_slide[slide]:
                     query.slide()
+
+    def begin(self, position: int) -> None:
+        """See `server.hub.Feed`."""
+        self._position = position
 
     def now(self) -> tuple[str, int]:
         """(offset, stamp in ms) of the newest entry applied."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from engine.errors import EngineError
 from server.errors import CODES, ApiError
 from server.hub import Spliced, Subscription, Update
 from server.wire.messages import encode, error_around_id, update_around_id
-
-if TYPE_CHECKING:
-    from server.subscribers.live import Answer, Questions
 
 logger = logging.getLogger("streamgauge.live")
 
@@ -27,7 +24,48 @@ COST_FACTOR = 10
 FAILURE_INTERVAL = 1.0
 """Seconds until a query that failed is tried again."""
 
+Name = tuple[str, str]
+"""("metric" or "event", its name)."""
 RowKey = tuple[object, object]
+
+
+class Answer(Protocol):
+    """One result: rows as JSON values (mostly a list of objects), all that lies at or before `position`, as of `at`."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def at(self) -> int: ...
+    @property
+    def rows(self) -> Any: ...
+    @property
+    def cost(self) -> float:
+        """Seconds."""
+
+
+class Questions(Protocol):
+    """What live queries need to know about queries; a query is any object."""
+
+    def saved(self, query_id: str) -> object | None:
+        """The saved query of this id."""
+
+    def parse(self, body: dict[str, Any]) -> object:
+        """The query a body describes; equal bodies give equal or at least equally written (repr) queries. BadQuery."""
+
+    def names(self, query: Any) -> Name:
+        """The arrivals that change its result."""
+
+    def slide(self, query: Any) -> int:
+        """Milliseconds between the moments its range moves, 0 for never."""
+
+    async def answer(self, query: Any, at: int | None = None) -> Answer:
+        """The result, as of the newest stamp. EngineError or ApiError."""
+
+    def stamp(self) -> int:
+        """Newest stamp applied, ms."""
+
+    def offset(self, position: int) -> str:
+        """How a position leaves the server."""
 
 
 class LiveQuery:
@@ -42,7 +80,7 @@ class LiveQuery:
         key: tuple[str | None, object],
         query_id: str | None,
         query: object,
-        name: tuple[str, str],
+        name: Name,
         slide_ms: int,
     ) -> None:
         self.key = key

@@ -22,7 +22,7 @@ from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
 from server.log import Log
 from server.store import BlockKey, Flush, Store, StoredEvent
-from server.store.blocks import Block, encode
+from server.wire.blocks import Block, encode
 
 logger = logging.getLogger("streamgauge.rollups")
 
@@ -136,7 +136,7 @@ class Rollups:
         flush = Flush(
             job.generation, job.position, checkpoint.encode(job.header, job.arrays),
             {BlockKey(*block): encode(rows) for block, rows in blocks.items()},
-            [StoredEvent(position, row, e.time, e.type, e.user_id, e.session_id, e.body) for position, row, e in job.events],
+            [stored_event(position, row, event) for position, row, event in job.events],
             job.series,
             [(job.generation, job.chunk)] if job.chunk else [],
             job.oldest_chunk,
@@ -157,6 +157,11 @@ class Rollups:
             if gone:
                 logger.debug("retention let go of %d blocks of level %d", gone, level)
         self.store.expire_events(watermark - self.event_retention)
+
+
+def stored_event(position: int, row: int, event: Event) -> StoredEvent:
+    """An event with its place in the log."""
+    return StoredEvent(position, row, event.time, event.type, event.user_id, event.session_id, event.body)
 
 
 def restore(engine: Engine, store: Store) -> None:

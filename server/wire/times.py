@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 SECONDS_BELOW = 100_000_000_000
 """An epoch number below this is seconds, any other milliseconds."""
@@ -36,6 +37,12 @@ def parse_time(value: str | int | float) -> int:
 
 def format_time(ms: int) -> str:
     """`2024-01-01T12:00:00.000Z`. ValueError outside the years 1 to 9999."""
-    if not _FIRST <= ms <= _LAST:
-        raise ValueError(f"{ms} ms is no time of the years 1 to 9999")
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, rest = divmod(ms, 1000)
+    return f"{_format_second(second)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=256)  # answers to what has just arrived ask for the same second again and again
+def _format_second(second: int) -> str:
+    if not _FIRST <= second * 1000 <= _LAST:
+        raise ValueError(f"{second} s is no time of the years 1 to 9999")
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]

@@ -200,6 +200,17 @@ async def test_the_mode_says_what_the_server_is_set_to(server: RedisServer) -> N
     assert "noeviction" in durability({"appendonly": "yes", "maxmemory": "9", "maxmemory-policy": "allkeys-lru"})
 
 
+async def test_a_dead_writer_answers_whoever_waits(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await RedisLog.open(redis_url)
+    monkeypatch.setattr(log, "_settle", lambda *_: 1 / 0)
+    async with asyncio.timeout(5):
+        waiting = await asyncio.gather(*(log.append(b"%d" % i) for i in range(5)), return_exceptions=True)
+    assert all(isinstance(error, LogUnavailable) and "ZeroDivisionError" in str(error) for error in waiting)
+    with pytest.raises(LogUnavailable, match="ZeroDivisionError"):
+        await log.append(b"later")
+    await log.close()
+
+
 @given(st.integers(0, (1 << 43) - 1), st.integers(0, (1 << 20) - 1))
 def test_positions_are_stream_ids(ms: int, sequence: int) -> None:
     assert format_id(parse_id(f"{ms}-{sequence}")) == f"{ms}-{sequence}"

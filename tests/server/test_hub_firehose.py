@@ -162,6 +162,18 @@ async def test_since_replays_or_says_gap(world: World) -> None:
         assert (await receive(socket))["code"] == "bad_request"
 
 
+async def test_after_a_restart_the_offset_goes_on_and_what_was_seen_before_is_no_gap() -> None:
+    world = World()
+    world.hub.begin(70)
+    async with running(world):
+        async with world.connect(query="?since=e1-70") as socket:
+            assert (await receive(socket))["offset"] == "e1-70"
+            assert await silent(socket)
+        async with world.connect(query="?since=e1-69") as socket:
+            await receive(socket, "hello")
+            assert (await receive(socket))["type"] == "gap"
+
+
 async def test_without_listeners_nothing_is_encoded(world: World) -> None:
     encoded = 0
 
@@ -173,7 +185,7 @@ async def test_without_listeners_nothing_is_encoded(world: World) -> None:
     for position in range(1, 100):
         world.hub.firehose(Arrivals("metric", position, 1000, [1] * 1000, encode))
     assert encoded == 0
-    async with world.connect(query="") as one, world.connect(query="") as two:
+    async with world.connect(query="", max_queue=None) as one, world.connect(query="", max_queue=None) as two:
         await receive(one, "hello")
         await receive(two, "hello")
         for position in range(100, 200):

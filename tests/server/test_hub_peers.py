@@ -66,8 +66,8 @@ async def test_a_client_that_asks_but_never_reads_is_not_listened_to() -> None:
         stuck = await RawClient.connect(world)
         padded = Frame(Opcode.TEXT, b'{"type": "subscribe", "query_id": "' + b"x" * 4000 + b'"}').serialize(mask=True)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
-                for _ in range(2000):
+            async with asyncio.timeout(2.0):
+                for _ in range(50_000):
                     await stuck.send(padded)
         [session] = world.hub.sessions
         assert session.channel.blocked
@@ -77,37 +77,39 @@ async def test_a_client_that_asks_but_never_reads_is_not_listened_to() -> None:
 
 
 async def test_junk_frames_end_only_their_own_connection() -> None:
-    async with running(World(Limits(message_bytes=1000))) as world:
-        async with world.connect() as good:
-            await receive(good, "hello")
-            for junk, code in (
-                (b"\xff\xff\xff\xff", 1002),  # reserved bits
-                (b"\x83\x80\x00\x00\x00\x00", 1002),  # reserved opcode
-                (b"\x81\x02hi", 1002),  # not masked
-                (Frame(Opcode.CONT, b"x").serialize(mask=True), 1002),  # continues nothing
-                (Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True), 1007),  # no UTF-8
-                (Frame(Opcode.PING, b"p").serialize(mask=True) + b"\x81\x02hi", 1002),
-                (Frame(Opcode.TEXT, b"\xff").serialize(mask=True) + Frame(Opcode.PING, b"p").serialize(mask=True), 1007),
-                (Frame(Opcode.TEXT, b"x" * 5000).serialize(mask=True), 1009),  # beyond what is read at all
-            ):
-                rude = await RawClient.connect(world)
-                await rude.message("hello")
-                await rude.send(junk)
-                said = []
-                while True:
-                    opcode, payload = await rude.frame()
-                    if opcode == Opcode.CLOSE:
-                        break
-                    said.append((opcode, payload))
-                assert Close.parse(payload).code == code, junk
-                if code == 1009:
-                    assert json.loads(said[0][1])["code"] == "message_too_large"
-                with pytest.raises(EOFError):
-                    await rude.frame()
-                rude.close()
-            await eventually(lambda: len(world.hub.sessions) == 1)
-            await ask(good, type="ping")
-            assert (await receive(good))["type"] == "pong"
+    async with running(World(Limits(message_bytes=1000))) as world, world.connect() as good:
+        await receive(good, "hello")
+        for junk, code in (
+            (b"\xff\xff\xff\xff", 1002),  # reserved bits
+            (b"\x83\x80\x00\x00\x00\x00", 1002),  # reserved opcode
+            (b"\x81\x02hi", 1002),  # not masked
+            (Frame(Opcode.CONT, b"x").serialize(mask=True), 1002),  # continues nothing
+            (Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True), 1007),  # no UTF-8
+            (Frame(Opcode.PING, b"p").serialize(mask=True) + b"\x81\x02hi", 1002),
+            (
+                Frame(Opcode.TEXT, b"\xff").serialize(mask=True) + Frame(Opcode.PING, b"p").serialize(mask=True),
+                1007,
+            ),
+            (Frame(Opcode.TEXT, b"x" * 5000).serialize(mask=True), 1009),  # beyond what is read at all
+        ):
+            rude = await RawClient.connect(world)
+            await rude.message("hello")
+            await rude.send(junk)
+            said = []
+            while True:
+                opcode, payload = await rude.frame()
+                if opcode == Opcode.CLOSE:
+                    break
+                said.append((opcode, payload))
+            assert Close.parse(payload).code == code, junk
+            if code == 1009:
+                assert json.loads(said[0][1])["code"] == "message_too_large"
+            with pytest.raises(EOFError):
+                await rude.frame()
+            rude.close()
+        await eventually(lambda: len(world.hub.sessions) == 1)
+        await ask(good, type="ping")
+        assert (await receive(good))["type"] == "pong"
 
 
 async def test_a_flood_of_messages_in_one_packet_ends_the_connection() -> None:
@@ -283,7 +285,9 @@ async def test_slow_headers_and_too_many_headers(monkeypatch: pytest.MonkeyPatch
         reader, writer = await open_raw()
         writer.write(
             b"GET /ws/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX: " + b"y" * 20_000 + b"\r\n\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX: "
+            + b"y" * 20_000
+            + b"\r\n\r\n"
         )
         answer = await asyncio.wait_for(reader.read(), 5)
         assert answer.startswith(b"HTTP/1.1 400")

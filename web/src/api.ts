@@ -1,5 +1,6 @@
 // The HTTP questions the page asks, and the key it asks them with.
 
+import { sentence } from "./format";
 import type { EventRow, MetricRow, Stats } from "./protocol";
 
 const KEY_SLOT = "streamgauge.key";
@@ -73,7 +74,7 @@ export async function diagnose(): Promise<Diagnosis> {
   } catch (error) {
     if (!(error instanceof HttpError)) return passing("The server does not answer.");
     const refused = error.status === 401 || error.status === 403;
-    return { reason: error.message, final: refused, wantsKey: error.status === 401 || (refused && key !== "") };
+    return { reason: sentence(error.message), final: refused, wantsKey: error.status === 401 || (refused && key !== "") };
   }
 }
 

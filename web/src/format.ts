@@ -152,6 +152,12 @@ export function plural(count: number, one: string, many: string = `${one}s`): st
   return `${grouped(String(count))} ${count === 1 ? one : many}`;
 }
 
+/** A message as a sentence: it begins large and ends with a stop. */
+export function sentence(message: string): string {
+  const text = message.trim();
+  return text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
 /** Labels as one line of text, sorted by name: `host=web-1 · region=eu`. */
 export function labelText(labels: Record<string, unknown> | null | undefined): string {
   return Object.entries(labels ?? {})

@@ -1,7 +1,7 @@
 import { beat } from "./clock";
 import { duration, plural, zoneName } from "./format";
 import { RANGE, STEP } from "./plans";
-import { catalogue, connection, lastHeard, retryNow } from "./session";
+import { catalogue, connection, lastHeard, needsKey, retryNow } from "./session";
 
 export function Header() {
   return (
@@ -42,7 +42,7 @@ function Status() {
 /** What happens next while the line is down, and how old what is shown is. */
 function Trouble() {
   const state = connection.value;
-  if (state.phase === "connected" || state.phase === "connecting") return null;
+  if (state.phase === "connected" || state.phase === "connecting" || needsKey.value !== null) return null;
   // Reading the beat makes the seconds count down.
   const now = beat.value && Date.now();
   const age = lastHeard.value === null ? "" : ` What you see is ${duration(now - lastHeard.value)} old.`;

@@ -1,4 +1,5 @@
 import { useState } from "preact/hooks";
+import { currentKey } from "./api";
 import { giveKey } from "./session";
 
 /** Asks for the key of a server that has keys. */
@@ -13,7 +14,9 @@ export function KeyForm({ reason }: { reason: string }) {
       }}
     >
       <h2>This server asks for a key</h2>
-      <p>{reason}</p>
+      {currentKey() !== "" && <p>{reason}</p>}
+      {/* Password managers file a key under a name. */}
+      <input type="text" name="username" autocomplete="username" value="streamgauge" readOnly hidden />
       <label>
         Key that may read
         <input

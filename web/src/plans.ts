@@ -3,7 +3,7 @@
 import { selector, type Query } from "./protocol";
 
 export type Kind = "metric" | "event";
-/** stairs: a sum or count per step; value: the last known one; band: a middle line between two; */
+/** stairs: a sum or count per step; value: the last known one; band: a middle line between two others. */
 export type Shape = "stairs" | "value" | "band";
 /** main: the line itself; low, high: the edges of its band; thin: a thin line beside. */
 export type Role = "main" | "low" | "high" | "thin";
@@ -29,7 +29,6 @@ export const BRIDGE = 60_000;
 const main = (aggregation: string, label: string): Line => ({ aggregation, label, role: "main" });
 
 const COUNTED: Plan = { shape: "stairs", fromZero: true, lines: [main("sum", "sum per step")] };
-const RUNNING: Plan = { shape: "stairs", fromZero: true, lines: [main("increase", "increase per step")] };
 const VALUE: Plan = { shape: "value", fromZero: false, lines: [main("average", "value")] };
 const SPREAD: Plan = {
   shape: "band",
@@ -62,9 +61,8 @@ const BY_TYPE: Record<string, Plan> = {
 };
 
 /** The plan for a metric's type; an unknown type is shown as its value. */
-export function planFor(kind: Kind, type: string, temporality: string = ""): Plan {
+export function planFor(kind: Kind, type: string): Plan {
   if (kind === "event") return EVENTS;
-  if (type === "counter" && temporality === "cumulative") return RUNNING;
   return Object.hasOwn(BY_TYPE, type) ? BY_TYPE[type]! : VALUE;
 }
 

@@ -5,6 +5,7 @@ import { diagnose, getNewestEvents, getNewestMetrics, getStats, HttpError, socke
 import { Catalogue } from "./catalogue";
 import { forgetTime, heardTime } from "./clock";
 import { Connection, type ConnectionState, type Socket } from "./connection";
+import { sentence } from "./format";
 import { LiveQueries } from "./live";
 import { Outbox } from "./outbox";
 import { parseMessage, toMs, type EventRow, type MetricRow } from "./protocol";
@@ -75,7 +76,7 @@ async function sweep(withNewest: boolean = false): Promise<void> {
     });
   } catch (error) {
     // Asked again later; a refusal shows as the form for the key, a lost server as the lost connection.
-    if (error instanceof HttpError && error.status === 401) needsKey.value = error.message;
+    if (error instanceof HttpError && error.status === 401) needsKey.value = sentence(error.message);
     else if (!catalogue.loaded.peek()) setTimeout(() => void sweep(true), IMPATIENCE);
   }
 }

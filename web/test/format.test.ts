@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { clockTime, duration, exact, isBinary, labelText, onAxis, plural, quantity, withUnit } from "../src/format";
+import { clockTime, duration, exact, isBinary, labelText, onAxis, plural, quantity, sentence, withUnit } from "../src/format";
 
 describe("numbers", () => {
   it.each([
@@ -89,6 +89,12 @@ describe("words", () => {
   it("writes labels sorted, and nested values as JSON", () => {
     expect(labelText({ region: "eu", host: "<b>", n: { a: [1] } })).toBe('host=<b> · n={"a":[1]} · region=eu');
     expect(labelText(null)).toBe("");
+  });
+
+  it("makes sentences of messages", () => {
+    expect(sentence("the key is not known")).toBe("The key is not known.");
+    expect(sentence("Trying…")).toBe("Trying…");
+    expect(sentence("")).toBe("");
   });
 
   it("writes times of day", () => {

@@ -1,0 +1,130 @@
+"""Making load with plain sockets: many bodies over a few connections, single posts over many."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
+
+from tests.benchmarks.machine import Meter, Spent
+from tests.benchmarks.samples import Body, now
+
+Clock = Callable[[], int]
+
+
+def connect(port: int) -> socket.socket:
+    """A connection that sends at once."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def answer(connection: socket.socket) -> bytes:
+    """One whole HTTP response. RuntimeError where it is no success."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + _length(data[:end]):
+        part = connection.recv(65536)
+        if not part:
+            raise RuntimeError(f"the connection ended after {data[:500]!r}")
+        data += part
+    if data[9:10] != b"2":
+        raise RuntimeError(f"the server refused: {data[:500]!r}")
+    return data
+
+
+def _length(headers: bytes) -> int:
+    for line in headers.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line[15:])
+    return 0
+
+
+def send_all(port: int, requests: Iterable[bytes], connections: int = 4) -> None:
+    """Sends whole requests, each connection the next one as soon as its last is answered."""
+    _drive(port, iter(requests), connections)
+
+
+def send_for(
+    port: int, pid: int, bodies: list[Body], seconds: float, connections: int = 4, clock: Clock = now
+) -> tuple[int, Spent]:
+    """Sends bodies in turn, the time filled in, for some seconds: (samples answered, what the server spent)."""
+    sent = 0
+
+    def requests() -> Iterator[bytes]:
+        nonlocal sent
+        until = time.perf_counter() + seconds
+        for body in cycle(bodies):
+            if time.perf_counter() >= until:
+                return
+            sent += body.rows
+            yield body.at(clock())
+
+    meter = Meter(pid)
+    _drive(port, requests(), connections)
+    return sent, meter.read()
+
+
+def _drive(port: int, requests: Iterator[bytes], connections: int) -> None:
+    lock = threading.Lock()
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with connect(port) as connection:
+                while True:
+                    with lock:
+                        request = next(requests, None)
+                    if request is None or faults:
+                        return
+                    connection.sendall(request)
+                    answer(connection)
+        except (OSError, RuntimeError) as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
+
+
+def post_for(port: int, pid: int, requests: list[bytes], seconds: float, connections: int = 50) -> tuple[int, Spent]:
+    """Single posts, each connection the next as soon as its last is answered: (answered, what the server spent).
+
+    The answers are short, so each is taken to come whole, and only its status is looked at.
+    """
+    sockets = {}
+    poll = select.epoll()
+    for _ in range(connections):
+        connection = connect(port)
+        sockets[connection.fileno()] = connection
+        poll.register(connection.fileno(), select.EPOLLIN)
+    following = cycle(requests)
+    answered = 0
+    meter = Meter(pid)
+    until = time.perf_counter() + seconds
+    for connection in sockets.values():
+        connection.sendall(next(following))
+    waiting = connections
+    while waiting:
+        more = time.perf_counter() < until
+        for number, _ in poll.poll(5):
+            connection = sockets[number]
+            data = connection.recv(4096)
+            if data[9:12] != b"201":
+                raise RuntimeError(f"the server refused: {data[:500]!r}")
+            answered += 1
+            if more:
+                connection.send(next(following))
+            else:
+                waiting -= 1
+    spent = meter.read()
+    poll.close()
+    for connection in sockets.values():
+        connection.close()
+    return answered, spent

@@ -1,0 +1,136 @@
+"""Log entries: what goes in comes out, and nothing else is taken for an entry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.model import Batch, Entry, Event, KeyedRequest, pack_series_key
+from server.wire.entry import pack_entry, unpack_entry
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+UINT64 = st.integers(0, (1 << 64) - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+HASH = st.binary(min_size=16, max_size=16)
+KEYS = st.builds(
+    pack_series_key,
+    TEXT,
+    st.integers(0, 4),
+    st.integers(0, 2),
+    TEXT,
+    st.dictionaries(TEXT, TEXT, max_size=3).map(lambda labels: list(labels.items())),
+)
+EVENTS = st.builds(Event, INT64, TEXT, st.none() | TEXT, st.none() | TEXT, st.binary(max_size=40), st.none() | HASH)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    keys = draw(st.lists(KEYS, min_size=1, max_size=5, unique=True))
+    rows = draw(st.lists(st.tuples(st.integers(0, len(keys) - 1), st.floats(), INT64), max_size=20))
+    ids = draw(st.dictionaries(st.integers(0, len(rows) - 1), HASH, max_size=5)) if rows else {}
+    return Batch(
+        keys,
+        np.array([row[0] for row in rows], np.int32),
+        np.array([row[1] for row in rows], np.float64),
+        np.array([row[2] for row in rows], np.int64),
+        ids,
+    )
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    batch = draw(st.none() | batches())
+    events = draw(st.lists(EVENTS, max_size=4))
+    rows = 0 if batch is None else len(batch)
+
+    def span(size: int) -> tuple[int, int]:
+        first = draw(st.integers(0, size))
+        return first, draw(st.integers(first, size))
+
+    requests = [
+        KeyedRequest(draw(HASH), draw(st.binary(min_size=8, max_size=8)), span(rows), span(len(events)))
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    rejected = draw(st.dictionaries(TEXT, st.integers(0, 1 << 40), max_size=3))
+    return Entry(
+        draw(INT64), draw(UINT64), draw(UINT64), batch, events, requests, rejected, draw(st.lists(TEXT, max_size=3))
+    )
+
+
+def same(a: Entry, b: Entry) -> bool:
+    """Equal, NaN by NaN and -0.0 by -0.0."""
+    heads = [(e.stamp, e.epoch, e.sequence, e.events, e.requests, e.rejected, e.sketched) for e in (a, b)]
+    if heads[0] != heads[1] or (a.batch is None) != (b.batch is None):
+        return False
+    if a.batch is None or b.batch is None:
+        return True
+    columns = [(e.codes.tobytes(), e.values.tobytes(), e.times.tobytes(), e.keys, e.ids) for e in (a.batch, b.batch)]
+    return columns[0] == columns[1]
+
+
+@given(entries())
+def test_unpack_gives_back_what_was_packed(entry: Entry) -> None:
+    packed = pack_entry(entry)
+    assert same(unpack_entry(packed), entry)
+    assert same(unpack_entry(memoryview(b"x" + packed)[1:]), entry)  # wherever in memory it lies
+    assert pack_entry(unpack_entry(packed)) == packed
+
+
+@given(entries(), st.data())
+def test_a_cut_off_entry_is_refused(entry: Entry, data: st.DataObject) -> None:
+    packed = pack_entry(entry)
+    end = data.draw(st.integers(0, len(packed) - 1))
+    try:
+        found = unpack_entry(packed[:end])
+    except ValueError:
+        return
+    # Only the part after the columns may be absent as a whole, and then there is nothing of it in the entry.
+    assert not (found.events or found.requests or found.rejected or found.sketched)
+    assert packed[:end] == pack_entry(found)
+
+
+@given(entries(), st.data())
+def test_a_damaged_entry_is_refused_or_read_as_a_sound_one(entry: Entry, data: st.DataObject) -> None:
+    packed = bytearray(pack_entry(entry))
+    for _ in range(data.draw(st.integers(1, 4))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    check_sound(bytes(packed))
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300)
+def test_hostile_bytes_are_refused_or_read_as_a_sound_entry(payload: bytes) -> None:
+    check_sound(payload)
+    check_sound(b"\x01\x01\x00\x00" + payload)
+
+
+def check_sound(payload: bytes) -> None:
+    try:
+        entry = unpack_entry(payload)
+    except ValueError:
+        return
+    if entry.batch is not None and len(entry.batch):
+        assert 0 <= entry.batch.codes.min() and entry.batch.codes.max() < len(entry.batch.keys)
+        assert len(entry.batch.values) == len(entry.batch.times) == len(entry.batch)
+        assert all(0 <= row < len(entry.batch) for row in entry.batch.ids)
+
+
+def test_a_tick_is_small() -> None:
+    assert len(pack_entry(Entry(1_700_000_000_000, 5, 6))) < 64
+
+
+def test_another_version_is_named() -> None:
+    with pytest.raises(ValueError, match="version 9"):
+        unpack_entry(b"\x09" + pack_entry(Entry(1))[1:])
+
+
+def test_what_cannot_be_packed_is_refused() -> None:
+    batch = Batch([b"cua\xfdb"], np.zeros(1, np.int32), np.zeros(1), np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="0xFD"):
+        pack_entry(Entry(1, batch=batch))
+    with pytest.raises(ValueError, match="differ in length"):
+        pack_entry(Entry(1, batch=Batch([b"cua"], np.zeros(1, np.int32), np.zeros(2), np.zeros(1, np.int64))))
+    with pytest.raises(ValueError, match="out of range"):
+        pack_entry(Entry(1 << 63))
