@@ -20,14 +20,13 @@ from engine.errors import BadCheckpoint
 from engine.ledger import Ledger
 from engine.levels import BASE
 from engine.panes import STATE, Panes
-from engine.sketches.columns import Sketches
+from engine.sketches.columns import PARTS, of_parts
 from engine.slots import Samples, Slot
 
 MAGIC = b"SGCP"
 VERSION = 1
 _HEAD = struct.Struct("<4sHI")
 Arrays = dict[str, NDArray[Any]]
-_SKETCH = ("value_ptr", "values", "bucket_ptr", "codes", "counts", "scale", "register_ptr", "registers")
 
 
 def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
@@ -129,12 +128,12 @@ def put_panes(arrays: Arrays, prefix: str, part: Panes) -> None:
     for name in STATE:
         arrays[f"{prefix}/{name}"] = part.state[name]
     if part.sketches is not None:
-        for name in _SKETCH:
+        for name in PARTS:
             arrays[f"{prefix}/sketch/{name}"] = getattr(part.sketches, name)
 
 
 def get_panes(arrays: Arrays, prefix: str) -> Panes:
     """The inverse of `put_panes`."""
     state = {name: arrays[f"{prefix}/{name}"] for name in STATE}
-    sketches = Sketches(*(arrays[f"{prefix}/sketch/{name}"] for name in _SKETCH))
+    sketches = of_parts({name: arrays[f"{prefix}/sketch/{name}"] for name in PARTS})
     return Panes(arrays[f"{prefix}/series"], arrays[f"{prefix}/start"], state, sketches)

@@ -57,8 +57,9 @@ class Panes:
         return self.pick(rows, ALL)
 
     def pick(self, rows: Ints, need: Collection[str]) -> Panes:
-        """Some rows, in the order given, with the columns in `need`."""
-        state = {name: column[rows] for name, column in self.state.items() if name in need}
+        """Some rows, in the order given, with the columns in `need`; columns that share an array go on sharing one."""
+        ordered = _Ordered(rows)
+        state = {name: ordered(column) for name, column in self.state.items() if name in need}
         sketches = self.sketches.take(rows) if self.sketches is not None and "sketch" in need else None
         return Panes(self.series[rows], self.start[rows], state, sketches)
 
@@ -86,11 +87,25 @@ def concat(parts: list[Panes], need: Collection[str] = ALL) -> Panes:
         return parts[0]
     if not parts:
         return empty()
-    state = {name: np.concatenate([p.state[name] for p in parts]) for name in STATE if name in need}
+    joined: dict[tuple[int, ...], NDArray[Any]] = {}
+    state: Columns = {}
+    for name in STATE:
+        if name in need:
+            columns = [part.state[name] for part in parts]
+            same = tuple(map(id, columns))
+            if same not in joined:
+                joined[same] = _join(columns)
+            state[name] = joined[same]
     sketches = None
     if "sketch" in need:
         sketches = sketch_columns.concat([p.sketches for p in parts if p.sketches is not None])
     return Panes(np.concatenate([p.series for p in parts]), np.concatenate([p.start for p in parts]), state, sketches)
+
+
+def _join(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    if all(_constant(column) and column[0] == columns[0][0] for column in columns):
+        return np.broadcast_to(columns[0][0], sum(map(len, columns)))
+    return np.concatenate(columns)
 
 
 def fold(panes: Panes, keys: Ints, need: Collection[str] = ALL, unique: Flags | None = None) -> tuple[Ints, Panes]:
@@ -152,7 +167,9 @@ class _Ordered:
     def __call__(self, column: NDArray[Any]) -> NDArray[Any]:
         known = self._done.get(id(column))
         if known is None:
-            known = self._done[id(column)] = column[self._order]
+            constant = _constant(column)
+            known = np.broadcast_to(column[0], len(self._order)) if constant else column[self._order]
+            self._done[id(column)] = known
         return known
 
 

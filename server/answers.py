@@ -17,6 +17,7 @@ from typing import Any
 from engine.aggregates import Registry, find
 from engine.engine import Engine
 from engine.errors import BadQuery
+from engine.levels import LEVELS
 from engine.panes import Panes
 from engine.query import events as event_queries
 from engine.query import plan
@@ -171,7 +172,7 @@ class Answers:
             plan.check_points(query, bounds, len(groups.labels), self.limits)
             stretches = plan.cover(bounds, self.engine)
             reading = read_live(bounds, stretches, groups, aggregate, self.engine)
-            wanted = plan.blocks(query, stretches) if groups.series else []
+            wanted = self._stored(query, stretches) if groups.series else []
             blocks, missing = self.cache.split(wanted)
             if missing:
                 fetched = await self._fetch(missing)
@@ -188,6 +189,13 @@ class Answers:
             self.cache.measure(wanted)
             return self._answer(query, bounds, reading.position, at, table)
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
+
+    def _stored(self, query: Query, stretches: list[Stretch]) -> list[BlockId]:
+        """The blocks to read. None where nothing was flushed yet, nor before what the longest retention keeps."""
+        if not self.engine.generation:
+            return []
+        oldest = self.engine.options.retention.horizon(LEVELS[-1], self.engine.watermark)
+        return plan.blocks(query, [each._replace(start=max(each.start, oldest)) for each in stretches])
 
     async def _fetch(self, missing: list[BlockId]) -> dict[BlockId, Block]:
         async with self._threads:

@@ -45,7 +45,7 @@ from server.log import Log, open_log
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.store import Store, open_store
-from server.subscribers.broadcast import Broadcast
+from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.live import Live
 from server.subscribers.rollups import Rollups, restore
 from server.wire.messages import decode_json
@@ -85,6 +85,12 @@ class App:
             raise
         self.engine = Engine(engine_options(settings))
         await asyncio.to_thread(restore, self.engine, self.store)
+        first = await self.log.first()
+        if first > self.engine.position + 1:
+            logger.error(
+                "the log begins at %d, but the store ends at %d: what lay between is not there any more. "
+                "Was the store deleted, or an older one put back?", first, self.engine.position,
+            )  # fmt: skip
         await self.log.start_after(self.engine.position)
         await self._wire(settings)
         for name, task in (

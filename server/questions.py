@@ -10,7 +10,7 @@ import secrets
 import time
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from engine.aggregates import Registry
 from engine.errors import BadQuery
@@ -22,6 +22,10 @@ from server.wire.times import format_time, parse_time
 
 KIND = "query"
 MAX_SAVED = 10_000
+Moment = StrictStr | StrictInt | StrictFloat
+"""A time as people write it; true is none."""
+FIRST, LAST = 0, 7_258_118_400_000
+"""A query can name times from 1970 to 2200, in ms: nothing else is kept, and a step beyond stays a time."""
 
 
 class QueryBody(BaseModel):
@@ -32,9 +36,9 @@ class QueryBody(BaseModel):
     query_string: str = Field(max_length=4000, examples=["metric:api_requests_total", 'metric:cpu{host=~"web.*"}'])
     name: str | None = Field(None, max_length=400)
     time_range: str | None = Field(None, examples=["15m", "1h", "24h"])
-    start: str | float | None = Field(None, alias="from", description="ISO 8601 or epoch; instead of time_range")
-    end: str | float | None = Field(None, alias="to")
-    at: str | float | None = Field(None, description="as of when; the newest stamp where absent")
+    start: Moment | None = Field(None, alias="from", description="ISO 8601 or epoch; instead of time_range")
+    end: Moment | None = Field(None, alias="to")
+    at: Moment | None = Field(None, description="as of when; the newest stamp where absent")
     step: str | None = Field(None, description="for a time series, such as 15s", examples=["15s"])
     aggregation: str | None = Field(None, examples=["sum", "percentile_95"])
     group_by: list[str] | None = Field(None, max_length=MAX_GROUP_LABELS)
@@ -95,11 +99,14 @@ def _time(body: QueryBody, member: str) -> int | None:
     value = getattr(body, member)
     if value is None:
         return None
+    shown = {"start": "from", "end": "to"}.get(member, member)
     try:
-        return parse_time(value)
+        time = parse_time(value)
     except ValueError as error:
-        shown = {"start": "from", "end": "to"}.get(member, member)
         raise ApiError("bad_time_range", f"{shown}: {error}") from None
+    if not FIRST <= time <= LAST:
+        raise ApiError("bad_time_range", f"{shown}: {value!r:.80} is not between 1970 and 2200")
+    return time
 
 
 class SavedQueries:

@@ -165,14 +165,15 @@ def _cover(start: int, end: int, level: int, bounds: Bounds, engine: Engine, fou
     found.append(Stretch(level, start, end))
 
 
-def blocks(query: Query, stretches: list[Stretch]) -> list[BlockId]:
-    """The stored blocks that the stretches lie in."""
-    return [
-        BlockId(level, start, query.name)
-        for level, begin, end in stretches
-        if level != OPEN
-        for start in range(floor(begin, SPANS[level]), end, SPANS[level])
-    ]
+def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[BlockId]:
+    """The stored blocks that the stretches lie in; none that retention has let go of."""
+    found = []
+    for level, begin, end in stretches:
+        if level != OPEN:
+            kept = max(begin, engine.options.retention.horizon(level, engine.watermark))
+            starts = range(floor(kept, SPANS[level]), end, SPANS[level])
+            found += [BlockId(level, start, query.name) for start in starts]
+    return found
 
 
 def needs(aggregate: Aggregate) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from engine.matchers import Matcher
 UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 MAX_GROUP_LABELS = 10
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
-_QUERY = re.compile(r"\s*(metric|event):([^{}]+?)\s*(\{.*\})?\s*", re.DOTALL)
+_QUERY = re.compile(r"""\s*(metric|event):("(?:[^"\\]|\\.)*"|[^{}"][^{}]*?)\s*(\{.*\})?\s*""", re.DOTALL)
 
 Params = tuple[tuple[str, Any], ...]
 
@@ -44,14 +45,23 @@ class Query:
 
 
 def parse_target(text: str) -> tuple[str, str, tuple[Matcher, ...]]:
-    """(kind, name, matchers) of `metric:name{label="value"}` or `event:type`. Raises BadQuery."""
+    """(kind, name, matchers) of `metric:name{label="value"}` or `event:type`. Raises BadQuery.
+
+    A name with braces, quotes or blanks at its ends is written as a JSON string: `metric:"odd {name}"`.
+    """
     match = _QUERY.fullmatch(text)
     if match is None:
         raise BadQuery(
             f"{text!r} is no query; write metric:<name> or event:<type>, with labels as in "
             'metric:api_requests_total{endpoint="/api/users"}'
         )
-    return match[1], match[2], matchers.parse(match[3]) if match[3] else ()
+    name = match[2]
+    if name.startswith('"'):
+        try:
+            name = json.loads(name)
+        except ValueError as error:
+            raise BadQuery(f"the quoted name in {text!r} is no JSON string: {error}") from None
+    return match[1], name, matchers.parse(match[3]) if match[3] else ()
 
 
 def parse_duration(text: str, what: str = "time_range") -> int:

@@ -7,9 +7,12 @@ its scale on the union's buckets alone, so merging is commutative and associativ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.kernels.grouping import Groups, gather_ragged, group, pointers
 from engine.model import Codes, Flags, Floats, Ints
@@ -60,6 +63,18 @@ class Sketches:
             pointers(bucket_len), self.codes[bucket_at], self.counts[bucket_at], self.scale[rows],
             pointers(register_len), self.registers[register_at],
         )  # fmt: skip
+
+
+PARTS = ("value_ptr", "values", "bucket_ptr", "codes", "counts", "scale", "register_ptr", "registers")
+"""The arrays that make up sketches, by name."""
+
+
+def of_parts(parts: Mapping[str, NDArray[Any]]) -> Sketches:
+    """Sketches from the arrays named in PARTS."""
+    return Sketches(
+        parts["value_ptr"], parts["values"], parts["bucket_ptr"], parts["codes"], parts["counts"], parts["scale"],
+        parts["register_ptr"], parts["registers"],
+    )  # fmt: skip
 
 
 def of_values(values: Floats, value_ptr: Ints | None = None) -> Sketches:

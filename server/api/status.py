@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from engine.engine import Engine
-from engine.model import TYPES
+from engine.model import CUMULATIVE, TYPES
 from server.answers import Answers
 from server.api.http import route
 from server.auth import Gate
@@ -106,7 +106,7 @@ def metric_list(engine: Engine) -> list[dict[str, Any]]:
                 "name": name.name, "type": TYPES[types[0]], "types": [TYPES[type] for type in types],
                 "unit": name.unit or None, "series": len(name.series),
                 "labels": sorted(name.labels)[:50],
-                "cumulative": bool(engine.catalogue.totals[name.series.view()].any()),
+                "cumulative": bool((engine.catalogue.temporalities[name.series.view()] == CUMULATIVE).any()),
                 "last_time": format_time(int(held.times[row])) if row is not None else None,
                 "last_value": number(float(held.values[row])) if row is not None else None,
             }

@@ -15,15 +15,14 @@ import zstandard
 from numpy.typing import NDArray
 
 from engine.panes import STATE, Panes
-from engine.sketches.columns import Sketches
+from engine.sketches.columns import PARTS, of_parts
 from server.store import StoreDamaged
 
 MAGIC = b"SGB"
 VERSION = 1
 _HEAD = struct.Struct("<3sBIB")
 _COLUMN = struct.Struct("<BBBII")
-_SKETCH = ("value_ptr", "values", "bucket_ptr", "codes", "counts", "scale", "register_ptr", "registers")
-COLUMNS = ("series", "start", *STATE, *(f"sketch/{name}" for name in _SKETCH))
+COLUMNS = ("series", "start", *STATE, *(f"sketch/{name}" for name in PARTS))
 _NUMBER = {name: number for number, name in enumerate(COLUMNS)}
 _TYPES = ("<i1", "<i4", "<i8", "<f8")
 _RAW, _ZSTD, _CONSTANT, _SAME = range(4)
@@ -37,7 +36,7 @@ def encode(panes: Panes) -> bytes:
     """The bytes of a block. Thread-safe."""
     arrays: dict[str, NDArray[Any]] = {"series": panes.series, "start": panes.start, **panes.state}
     if panes.sketches is not None:
-        arrays |= {f"sketch/{name}": getattr(panes.sketches, name) for name in _SKETCH}
+        arrays |= {f"sketch/{name}": getattr(panes.sketches, name) for name in PARTS}
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     parts = [_HEAD.pack(MAGIC, VERSION, len(panes), len(arrays))]
     done: list[tuple[int, NDArray[Any]]] = []
@@ -97,7 +96,7 @@ class Block:
         state = {name: self._column(name) for name in STATE if name in need}
         sketches = None
         if "sketch" in need:
-            sketches = Sketches(*(self._column(f"sketch/{name}") for name in _SKETCH))
+            sketches = of_parts({name: self._column(f"sketch/{name}") for name in PARTS})
         return Panes(self._column("series"), self._column("start"), state, sketches)
 
     def _column(self, name: str) -> NDArray[Any]:

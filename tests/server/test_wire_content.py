@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import ApiError
@@ -20,11 +20,13 @@ YEAR_1, YEAR_9999 = -62_135_596_800_000, 253_402_300_799_999
 
 
 @given(st.integers(YEAR_1, YEAR_9999))
+@settings(deadline=None)
 def test_parse_undoes_format(ms: int) -> None:
     assert parse_time(format_time(ms)) == ms
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.timezones()))
+@settings(deadline=None)
 def test_any_iso_time_with_its_offset(moment: datetime) -> None:
     if moment.utcoffset().total_seconds() % 60 == 0:  # type: ignore[union-attr]
         expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000
@@ -123,6 +125,7 @@ def test_a_body_that_is_cut_off_or_damaged(encoding: str) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate", "zstd"]))
+@settings(deadline=None)
 def test_hostile_bytes(body: bytes, encoding: str) -> None:
     try:
         assert len(decode_body(body, encoding, 1000)) <= 1000

@@ -71,6 +71,7 @@ def same(a: Entry, b: Entry) -> bool:
 
 
 @given(entries())
+@settings(deadline=None)
 def test_unpack_gives_back_what_was_packed(entry: Entry) -> None:
     packed = pack_entry(entry)
     assert same(unpack_entry(packed), entry)
@@ -79,6 +80,7 @@ def test_unpack_gives_back_what_was_packed(entry: Entry) -> None:
 
 
 @given(entries(), st.data())
+@settings(deadline=None)
 def test_a_cut_off_entry_is_refused(entry: Entry, data: st.DataObject) -> None:
     packed = pack_entry(entry)
     end = data.draw(st.integers(0, len(packed) - 1))
@@ -92,6 +94,7 @@ def test_a_cut_off_entry_is_refused(entry: Entry, data: st.DataObject) -> None:
 
 
 @given(entries(), st.data())
+@settings(deadline=None)
 def test_a_damaged_entry_is_refused_or_read_as_a_sound_one(entry: Entry, data: st.DataObject) -> None:
     packed = bytearray(pack_entry(entry))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -100,7 +103,7 @@ def test_a_damaged_entry_is_refused_or_read_as_a_sound_one(entry: Entry, data: s
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_hostile_bytes_are_refused_or_read_as_a_sound_entry(payload: bytes) -> None:
     check_sound(payload)
     check_sound(b"\x01\x01\x00\x00" + payload)

@@ -38,7 +38,7 @@ ROW = st.fixed_dictionaries(
 
 
 @given(st.lists(ROW, max_size=5), st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_events_are_kept_as_they_were_sent(sent: list[dict[str, Any]], lines: bool) -> None:
     body = "\n".join(map(json.dumps, sent)) if lines else json.dumps(sent, ensure_ascii=False)
     parsed = PARSER.many(body.encode(), NOW, lines)
@@ -107,6 +107,7 @@ def test_what_could_not_be_read_back_is_refused(raw: bytes) -> None:
 
 
 @given(st.binary(max_size=60), st.booleans())
+@settings(deadline=None)
 def test_hostile_bytes(body: bytes, lines: bool) -> None:
     for text in (body, b'[{"event_type":"a","properties":' + body + b"}]"):
         try:
