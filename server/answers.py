@@ -8,16 +8,16 @@ overtaken is done again.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.aggregates import Registry, find
 from engine.engine import Engine
-from engine.errors import BadQuery
-from engine.levels import LEVELS
+from engine.errors import BadQuery, EngineError
 from engine.panes import Panes
 from engine.query import events as event_queries
 from engine.query import plan
@@ -28,9 +28,11 @@ from engine.rollup import BlockId
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
 from server.store import BlockKey, Store, TooManyRows
-from server.wire.blocks import Block
 from server.wire.answers import as_columns, as_rows, raw_rows
+from server.wire.blocks import Block
 from server.wire.event_fields import pick_fields
+
+logger = logging.getLogger("streamgauge.answers")
 
 CACHE_BYTES = 96 << 20
 LONG_ROWS = 20_000
@@ -108,11 +110,11 @@ class Answers:
 
     def __init__(
         self, engine: Engine, store: Store, registry: Registry, saved: SavedQueries, offset: Callable[[int], str],
-        limits: Limits, timeout: float,
+        limits: Limits, timeout: float, asked: Callable[[Query], Awaitable[None]],
     ) -> None:  # fmt: skip
-        """timeout: seconds a query may take."""
+        """timeout: seconds a query may take; asked: awaited for a query before it is answered or saved."""
         self.engine, self.store, self.registry, self.queries = engine, store, registry, saved
-        self.offset, self.limits, self.timeout = offset, limits, timeout
+        self.offset, self.limits, self.timeout, self.asked = offset, limits, timeout, asked
         self.cache = BlockCache()
         self._threads = asyncio.Semaphore(2)
 
@@ -147,6 +149,7 @@ class Answers:
 
     async def answer(self, query: Query, at: int | None = None) -> Answer:
         """The answer as of `at`, the query's own, or the newest stamp. Raises EngineError and ApiError."""
+        await self.asked(query)
         moment = next((t for t in (at, query.at) if t is not None), self.engine.stamp)
         begun = time.perf_counter()
         try:
@@ -172,7 +175,7 @@ class Answers:
             plan.check_points(query, bounds, len(groups.labels), self.limits)
             stretches = plan.cover(bounds, self.engine)
             reading = read_live(bounds, stretches, groups, aggregate, self.engine)
-            wanted = self._stored(query, stretches) if groups.series else []
+            wanted = plan.blocks(query, stretches, self.engine) if groups.series else []
             blocks, missing = self.cache.split(wanted)
             if missing:
                 fetched = await self._fetch(missing)
@@ -189,13 +192,6 @@ class Answers:
             self.cache.measure(wanted)
             return self._answer(query, bounds, reading.position, at, table)
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
-
-    def _stored(self, query: Query, stretches: list[Stretch]) -> list[BlockId]:
-        """The blocks to read. None where nothing was flushed yet, nor before what the longest retention keeps."""
-        if not self.engine.generation:
-            return []
-        oldest = self.engine.options.retention.horizon(LEVELS[-1], self.engine.watermark)
-        return plan.blocks(query, [each._replace(start=max(each.start, oldest)) for each in stretches])
 
     async def _fetch(self, missing: list[BlockId]) -> dict[BlockId, Block]:
         async with self._threads:
@@ -223,17 +219,19 @@ class Answers:
         rows = raw(self.engine, bounds, groups)
         if query.aggregation is not None:
             fn = self.registry.custom[query.aggregation]
-            table = execute_custom(query, bounds, groups, rows, fn)
+            try:
+                table = execute_custom(query, bounds, groups, rows, fn)
+            except EngineError:
+                raise
+            except Exception as error:
+                logger.exception("the registered aggregation %s failed", query.aggregation)
+                raise BadQuery(f"{query.aggregation}, a registered aggregation, failed: {error!r:.200}") from None
             return self._answer(query, bounds, self.engine.position, at, table)
         data = raw_rows(query, rows, groups, self.engine.catalogue)
         extra = {"complete_from": rows.complete_from} if rows.complete_from > bounds.start else {}
         return Answer(self.engine.position, at, data, bounds, 0.0, len(rows.times), extra=extra)
 
     async def _events(self, query: Query, at: int) -> Answer:
-        if query.aggregation is None:
-            raise BadQuery("an event query needs an aggregation, such as count or unique; GET /api/events lists events")
-        if query.aggregation in self.registry.custom:
-            raise BadQuery(f"{query.aggregation} is registered for metrics; events take the built-in aggregations")
         bounds = event_queries.bounds(query, at)
         plan.check_points(query, bounds, 1, self.limits)
         fields = event_queries.fields(query)

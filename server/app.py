@@ -31,7 +31,7 @@ from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
 from server.answers import Answers
-from server.api import data, page, queries, status, subscriptions
+from server.api import alerts, data, page, queries, status, subscriptions
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
@@ -41,12 +41,12 @@ from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Log, open_log
+from server.log import Log, LogFull, LogUnavailable, open_log
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.store import Store, open_store
-from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.live import Live
+from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
 from server.wire.messages import decode_json
 
@@ -151,8 +151,11 @@ class App:
         limits = QueryLimits(settings.max_query_series, settings.max_query_points)
         self.answers = Answers(
             self.engine, self.store, self.registry, saved, self.pipeline.offset, limits,
-            settings.max_query_execution_time,
+            settings.max_query_execution_time, self._asked,
         )  # fmt: skip
+        self.alerts = alerts.SavedAlerts(self.store)
+        kept = await asyncio.to_thread(self.store.list_documents, alerts.KIND)
+        self.alerts.load([decode_json(body) for _, body in kept])
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         self.rollups = Rollups(
@@ -168,7 +171,9 @@ class App:
         cold = Starlette(routes=routes, exception_handlers={Exception: _answer_error, HTTPException: _answer_http})
         for known in (ApiError, EngineError):
             cold.add_exception_handler(known, _answer_error)
-        self._inner: Asgi = IngestApp(CorsApp(cold, gate), self.collector, gate, settings)
+        self.ingest = IngestApp(CorsApp(cold, gate), self.collector, gate, settings)
+        self.ingest.is_ready = False
+        self._inner: Asgi = self.ingest
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
         keys = "keys" if settings.api_keys.get_secret_value() else "loopback"
@@ -178,29 +183,36 @@ class App:
             "auth": "off" if settings.auth == "off" else keys,
         }
         return [
-            *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._hub_stats, modes),
-            *queries.routes(self.answers, gate, self.live.deleted, self._asked),
+            *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._more_stats, modes),
+            *queries.routes(self.answers, gate, self.live.deleted),
+            *alerts.routes(self.alerts, gate),
             *data.routes(self.answers, self.store, gate),
             *subscriptions.routes(self.hub, gate),
             WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),
             *page.routes(),
         ]
 
-    def _hub_stats(self) -> dict[str, int]:
+    def _more_stats(self) -> dict[str, int]:
         stats = self.hub.stats()
-        return {"active_subscriptions": stats.get("subscriptions", 0), **stats}
+        subscriptions = stats.get("subscriptions", 0)
+        return {"total_alerts": len(self.alerts), "active_subscriptions": subscriptions, **stats}
 
     async def _asked(self, query: Query) -> None:
         """A metric whose distinct values are asked for keeps what that needs from now on; the log carries the wish."""
         known = self.engine.catalogue.sketched
         if query.kind == "metric" and query.aggregation == "unique" and query.name not in known:
-            await self.pipeline.submit(Entry(self.pipeline.stamp(), sketched=[query.name]))
+            try:
+                await self.pipeline.submit(Entry(self.pipeline.stamp(), sketched=[query.name]))
+            except LogFull as error:
+                raise ApiError("log_full", str(error), retry_after=5) from None
+            except LogUnavailable as error:
+                raise ApiError("log_unavailable", str(error), retry_after=1) from None
 
     async def _become_ready(self) -> None:
         await self.pipeline.caught_up()
         self.hub.begin(self.engine.position)
         self._asgi = self._inner
-        self.is_ready = True
+        self.is_ready = self.ingest.is_ready = True
         await asyncio.Event().wait()
 
     async def _flush_after_replay(self) -> None:

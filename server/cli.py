@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
 from server.app import App
 from server.auth import check_bind
 from server.config import ConfigError, Settings, load_settings
+from server.ingest.hot_protocol import hot_protocol
 from server.log import LogError
 from server.protocols import HttpProtocol, WebSocketProtocol
 from server.store import StoreError
@@ -35,6 +37,16 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn does it, but it raises the signal again at the end, which would kill the process before the store
+        is closed."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Sends WebSocket clients away before their connections are cut."""
         for server in self.servers:
@@ -46,22 +58,26 @@ class Server(uvicorn.Server):
 async def serve(settings: Settings) -> int:
     """Serves until a signal comes or a part dies; 0, or 1 in the second case."""
     failures: list[BaseException] = []
+    server: Server | None = None
 
     def failed(error: BaseException) -> None:
         failures.append(error)
-        server.should_exit = True
+        if server is not None:
+            server.should_exit = True
 
     app = App(settings, failed)
+    await app.open()
     config = uvicorn.Config(
-        app, settings.host, settings.port, loop="none", http=HttpProtocol, ws=WebSocketProtocol,
-        lifespan="off", access_log=False, log_config=None, server_header=False, date_header=False,
+        app, settings.host, settings.port, loop="none",
+        http=hot_protocol(HttpProtocol, app.ingest), ws=WebSocketProtocol,
+        lifespan="off", access_log=False, log_config=None, server_header=False, date_header=False, proxy_headers=False,
         ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=max(1 << 20, 4 * settings.max_message_bytes),
         timeout_graceful_shutdown=5, backlog=2048,
     )  # fmt: skip
     server = Server(config, app)
-    await app.open()
     announcer = asyncio.create_task(_announce(server, app, settings))
     try:
+        server.should_exit = bool(failures)
         await server.serve()
     finally:
         announcer.cancel()

@@ -103,14 +103,18 @@ class Settings(BaseSettings):
         "200", description="Milliseconds between flushes of the embedded log to the disk, or `always`"
     )
     log_max_bytes: Size = Field(8 << 30, ge=1 << 20, description="Size at which the log refuses more (503)")
-    pane_memory: Size = Field(256 << 20, ge=1 << 20, description="Memory for open panes of 1 s; beyond it the oldest are folded to 5 s early")
+    pane_memory: Size = Field(
+        256 << 20, ge=1 << 20, description="Memory for open panes of 1 s; beyond it the oldest are folded to 5 s early"
+    )
     retention_5s: Retention = Field(_DAY, description="How long panes of 5 s are kept")
     retention_1min: Retention = Field(30 * _DAY, description="How long panes of 1 min are kept")
     retention_1h: Retention = Field(400 * _DAY, description="How long panes of 1 h are kept")
     retention_1d: Retention = Field(3650 * _DAY, description="How long panes of 1 day are kept")
     data_retention_hours: Hours = Field(24, gt=0, description="Hours events are kept")
     metric_buffer_size: int = Field(10_000, ge=1, description="Newest raw samples kept in memory")
-    event_buffer_size: int = Field(10_000, ge=1, description="Events held in memory before they are written to the store")
+    event_buffer_size: int = Field(
+        10_000, ge=1, description="Events held in memory before they are written to the store"
+    )
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="Keys as `scope:key` or `scope+scope:key`, with commas between; scopes ingest, read, admin",

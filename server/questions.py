@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from engine.aggregates import Registry
 from engine.errors import BadQuery
@@ -22,8 +22,16 @@ from server.wire.times import format_time, parse_time
 
 KIND = "query"
 MAX_SAVED = 10_000
-Moment = StrictStr | StrictInt | StrictFloat
-"""A time as people write it; true is none."""
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError("must be ISO 8601 text or an epoch number")
+    return value
+
+
+Moment = Annotated[str | int | float, BeforeValidator(_moment)]
+"""A time as people write it."""
 FIRST, LAST = 0, 7_258_118_400_000
 """A query can name times from 1970 to 2200, in ms: nothing else is kept, and a step beyond stays a time."""
 
@@ -71,12 +79,18 @@ def parse_query(body: QueryBody, registry: Registry) -> Query:
         field = "user_id"
     if kind == "metric" and field is not None:
         raise BadQuery("`field` belongs to event queries; a metric has one value")
+    if kind == "event" and aggregation is None:
+        raise BadQuery("an event query needs an aggregation, such as count or unique; GET /api/events lists events")
+    if kind == "event" and aggregation in registry.custom:
+        raise BadQuery(f"{aggregation} is registered for metrics; events take the built-in aggregations")
+    if aggregation is None and (body.step is not None or body.format == "columns"):
+        raise BadQuery("`step` and columns need an aggregation; without one the answer is the raw rows")
     if body.time_range is not None and (body.start is not None or body.end is not None):
         raise ApiError("bad_time_range", "give either time_range or from and to, not both")
     if body.end is not None and body.start is None:
         raise ApiError("bad_time_range", "`to` needs `from`")
     try:
-        span = parse_duration(body.time_range or "1h")
+        span = parse_duration("1h" if body.time_range is None else body.time_range)
         step = None if body.step is None else parse_duration(body.step, "step")
     except BadQuery as error:
         raise ApiError("bad_time_range", str(error)) from None

@@ -39,7 +39,7 @@ from engine.query.execute import Table, execute, read_live
 from engine.query.plan import Bounds, Limits
 from engine.query.value import Query
 from engine.rollup import BlockId, Pending, roll
-from server.store.blocks import Block, encode
+from server.wire.blocks import Block, encode
 
 T0 = 1_700_000_000_000
 """A stamp to begin with: 2023-11-14T22:13:20Z, in the middle of a minute."""
@@ -98,7 +98,7 @@ def ask(engine: Engine, blocks: Mapping[BlockId, tuple[int, bytes]], query: Quer
     groups = plan.groups(query, engine, limits)
     stretches = plan.cover(bounds, engine)
     reading = read_live(bounds, stretches, groups, aggregate, engine)
-    wanted = plan.blocks(query, stretches) if groups.series else []
+    wanted = plan.blocks(query, stretches, engine) if groups.series else []
     assert len(wanted) == len(set(wanted)) or len({s.level for s in stretches}) < len(stretches)
     unpacked = {}
     for block_id in wanted:

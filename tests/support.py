@@ -14,6 +14,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import websocket
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -177,3 +180,71 @@ class Streamgauge(Process):
             return status, json.loads(text)
         except ValueError:
             return status, text
+
+    def call(self, method: str, path: str, body: object = None, expect: int = 200, **headers: str) -> Any:
+        """The decoded JSON of a request that must be answered with this status; header names with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        status, answer = self.request(method, path, body, named)
+        assert status == expect, (method, path, status, answer)
+        return answer
+
+    def ask(self, query_string: str, **more: Any) -> Any:
+        """The answer of a query that is not saved; `from_` stands for `from`."""
+        body = {name.rstrip("_"): value for name, value in more.items()}
+        return self.call("POST", "/api/query", {"query_string": query_string, **body})
+
+    def listen(self, client_id: str = "client", query: str = "", **options: Any) -> Listener:
+        """A WebSocket client that has been greeted. options: of websocket.create_connection."""
+        return Listener(f"ws://127.0.0.1:{self.port}/ws/{client_id}{query}", **options)
+
+
+class Listener:
+    """A WebSocket client that keeps what it was sent. Use it as a context."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.socket = websocket.create_connection(url, timeout=10, **options)
+        self.hello = self.until("hello")
+
+    def send(self, **message: Any) -> None:
+        """Send one message."""
+        self.socket.send(json.dumps(message))
+
+    def read(self) -> dict[str, Any]:
+        """The next message."""
+        message: dict[str, Any] = json.loads(self.socket.recv())
+        self.seen.append(message)
+        return message
+
+    def until(self, type: str, fits: Callable[[dict[str, Any]], bool] = lambda message: True) -> dict[str, Any]:
+        """Read until a message of this type fits; it."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            message = self.read()
+            if message["type"] == type and fits(message):
+                return message
+        raise AssertionError(f"no fitting {type} within 10 s; the last messages were {self.seen[-5:]}")
+
+    def answer(self, **message: Any) -> dict[str, Any]:
+        """Send a message and read the next one that is no row of the firehose."""
+        self.send(**message)
+        while (found := self.read())["type"] in ("new_metric", "new_event", "dropped", "realtime_update"):
+            pass
+        return found
+
+    def subscribe(self, **what: Any) -> tuple[str, dict[str, Any]]:
+        """(subscription id, first result) of a new subscription."""
+        self.send(type="subscribe", **what)
+        made: str = self.until("subscription_created")["subscription_id"]
+        return made, self.until("realtime_update", lambda message: message["subscription_id"] == made)
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close(timeout=1)
+
+
+def position(offset: str) -> int:
+    """The place in the log that an offset names."""
+    return int(offset.rpartition("-")[2])

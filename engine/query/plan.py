@@ -122,7 +122,9 @@ def groups(query: Query, engine: Engine, limits: Limits) -> Groups:
         )
     of_series = np.full(len(catalogue), -1, np.int32)
     counters = bool((catalogue.types[series] == COUNTER).any())
-    if not query.group_by or not len(series):
+    if query.group_by and not len(series):
+        return Groups(of_series, [], 0, counters)
+    if not query.group_by:
         of_series[series] = 0
         return Groups(of_series, [()], len(series), counters)
     name = catalogue.names[query.name]
@@ -166,8 +168,10 @@ def _cover(start: int, end: int, level: int, bounds: Bounds, engine: Engine, fou
 
 
 def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[BlockId]:
-    """The stored blocks that the stretches lie in; none that retention has let go of."""
-    found = []
+    """The stored blocks that the stretches lie in; none that retention has let go of, nor before the first flush."""
+    found: list[BlockId] = []
+    if not engine.generation:
+        return found
     for level, begin, end in stretches:
         if level != OPEN:
             kept = max(begin, engine.options.retention.horizon(level, engine.watermark))

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from engine.engine import Engine
+from engine.errors import BadQuery
 from engine.model import TYPES, Event
 from engine.query.value import parse_duration
 from server.answers import Answers
@@ -96,4 +97,7 @@ async def _newest_events(engine: Engine, store: Store, request: Request, limit: 
 
 
 def _range(request: Request) -> int:
-    return parse_duration(request.query_params.get("time_range", "1h"))
+    try:
+        return parse_duration(request.query_params.get("time_range", "1h"))
+    except BadQuery as error:
+        raise ApiError("bad_time_range", str(error)) from None

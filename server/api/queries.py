@@ -22,13 +22,13 @@ from server.wire.times import format_time
 Watch = Callable[[str], None]
 
 
-def routes(answers: Answers, gate: Gate, deleted: Watch, asked: Callable[[Query], Any]) -> list[Route]:
-    """The routes. deleted: told the id of a query that is gone; asked: awaited for a query that is saved or run."""
+def routes(answers: Answers, gate: Gate, deleted: Watch) -> list[Route]:
+    """The routes. deleted: told the id of a query that is gone."""
     saved = answers.queries
 
     async def create(request: Request) -> Any:
         body = parse_body(await read_object(request))
-        await asked(parse_query(body, answers.registry))
+        await answers.asked(parse_query(body, answers.registry))
         return await saved.save(body, encode)
 
     async def listing(request: Request) -> Any:
@@ -53,7 +53,6 @@ def routes(answers: Answers, gate: Gate, deleted: Watch, asked: Callable[[Query]
     async def ask(request: Request) -> Response | dict[str, Any]:
         body = parse_body(await read_object(request))
         query = parse_query(body, answers.registry)
-        await asked(query)
         document = body.model_dump(by_alias=True, exclude_none=True)
         return as_result(answers, query, document, await answers.answer(query))
 

@@ -26,10 +26,10 @@ MAX_LISTED = 1000
 
 
 def routes(
-    answers: Answers, store: Store, gate: Gate, ready: Callable[[], bool], hub_stats: Callable[[], dict[str, int]],
+    answers: Answers, store: Store, gate: Gate, ready: Callable[[], bool], more: Callable[[], dict[str, int]],
     modes: dict[str, Any],
 ) -> list[Route]:  # fmt: skip
-    """The routes. ready: whether the replay has ended; modes: what is in force, shown as it is."""
+    """The routes. ready: whether the replay has ended; more: counts from other rooms; modes: what is in force."""
     engine = answers.engine
 
     async def health(request: Request) -> Any:
@@ -46,7 +46,7 @@ def routes(
     async def stats(request: Request) -> Any:
         # Between this count and the flushed position a flush may end: it is a moment's difference, no loss.
         stored = await asyncio.to_thread(store.event_types)
-        return {**_counts(answers, stored), **hub_stats(), "modes": modes}
+        return {**_counts(answers, stored), **more(), "modes": modes}
 
     return [
         route("/health", health, "GET", gate, None),
@@ -74,7 +74,6 @@ def _counts(answers: Answers, event_types: dict[str, int]) -> dict[str, Any]:
         "total_series": len(engine.catalogue),
         "total_names": len(engine.catalogue.names),
         "total_dashboards": 0,
-        "total_alerts": 0,
         "total_queries": len(answers.queries),
         "metric_distribution": dict(zip(TYPES, distribution, strict=True)),
         "recent_metrics_1h": int((held.times >= recent).sum()),

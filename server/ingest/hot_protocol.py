@@ -128,6 +128,8 @@ class HotRoutesMixin(_Http):
 
     def _remember(self, head: bytes, length: int) -> None:
         scope = self.scope
+        if not self.ingest.is_ready:
+            return
         if scope.get("method") != "POST" or scope["path"] not in self.ingest.paths or scope["query_string"]:
             return
         if self.access_log or self.root_path or self.limit_concurrency is not None or scope["http_version"] != "1.1":

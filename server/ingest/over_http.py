@@ -70,6 +70,8 @@ class IngestApp:
     def __init__(self, next_app: App, collector: Collector, gate: Gate, settings: Settings) -> None:
         limits = RowLimits.of(settings)
         self.gate = gate
+        self.is_ready = True
+        """False keeps hot connections on the normal way, where the app in front can refuse."""
         self._next = next_app
         self._collector = collector
         self._max_bytes = settings.max_body_bytes

@@ -29,6 +29,7 @@ from engine.model import (
 )
 from server.limits import RowLimits
 from server.wire.key_cache import KeyCache, Known
+from server.wire.labels import read_labels
 from server.wire.rows import (
     MAX_ERRORS_READ,
     Refused,
@@ -41,7 +42,7 @@ from server.wire.rows import (
     row_time,
     single_rows,
 )
-from server.wire.times import SECONDS_BELOW
+from server.wire.times import SECONDS_BELOW, parse_time
 
 _ABSENT = -(1 << 63)
 _NO_TAGS = Raw(b"{}")
@@ -84,8 +85,6 @@ _plain_lines = msgspec.json.Decoder(_Plain).decode_lines
 _row_array = msgspec.json.Decoder(list[_Row]).decode
 _row_lines = msgspec.json.Decoder(_Row).decode_lines
 _row = msgspec.json.Decoder(_Row).decode
-_tags = msgspec.json.Decoder(dict[str, Raw]).decode
-_string = msgspec.json.Decoder(str).decode
 _text = msgspec.json.Encoder().encode
 _value = attrgetter("value")
 _timestamp = attrgetter("timestamp")
@@ -140,9 +139,9 @@ class MetricParser:
             return self._general(body, arrival, lines)
         values = np.fromiter(map(_value, plain), np.float64, len(plain))
         absent = times == _ABSENT
-        times = np.where(times < SECONDS_BELOW, np.maximum(times, -SECONDS_BELOW) * 1000, times)
+        times = _to_ms(times)
         times[absent] = arrival
-        if times.max() > arrival + self._limits.future or times.min() < arrival - self._limits.metric_age:
+        if not self._in_reach(times, arrival):
             return self._general(body, arrival, lines)
         keys, codes = self._cache.distinct(codes)
         return Rows(Batch(keys, codes, values, times), [], len(plain))
@@ -174,6 +173,8 @@ class MetricParser:
             found, errors, received = self._one_by_one(body, lines)
         else:
             errors, received = [], len(found)
+            if (whole := self._whole([row for _, row in found], arrival)) is not None:
+                return whole
         index: dict[bytes, int] = {}
         codes: list[int] = []
         values: list[int | float] = []
@@ -195,6 +196,30 @@ class MetricParser:
         errors.sort()
         columns = np.array(codes, np.int32), np.array(values, np.float64), np.array(times, np.int64)
         return Rows(Batch(list(index), *columns, ids), errors, received, received - len(codes) - len(errors))
+
+    def _whole(self, rows: list[_Row], arrival: int) -> Rows | None:
+        """The rows as columns where every series is known and every row good; else None."""
+        known = self._cache.known
+        index: dict[bytes, int] = {}
+        try:
+            codes = [
+                index.setdefault(
+                    known[r.name, r.metric_type, bytes(r.tags), r.unit, r.source, r.temporality].key, len(index)
+                )
+                for r in rows
+            ]
+            values = np.array([r.value for r in rows], np.float64)
+            times = np.array([arrival if r.timestamp is None else _time(r.timestamp) for r in rows], np.int64)
+            ids = {i: hash_id(parse_id(r.id, "id"), b"metric") for i, r in enumerate(rows) if r.id is not None}
+        except (KeyError, ValueError, OverflowError):
+            return None
+        if not rows or not np.isfinite(values).all() or not self._in_reach(times, arrival):
+            return None
+        return Rows(Batch(list(index), np.array(codes, np.int32), values, times, ids), [], len(rows))
+
+    def _in_reach(self, times: Ints, arrival: int) -> bool:
+        limits = self._limits
+        return bool(times.max() <= arrival + limits.future and times.min() >= arrival - limits.metric_age)
 
     def _one_by_one(self, body: bytes, lines: bool) -> tuple[list[tuple[int, _Row]], list[RowError], int]:
         found: list[tuple[int, _Row]] = []
@@ -251,7 +276,7 @@ class MetricParser:
             check_name(unit, "unit", limits)
         if temporality is not None and temporality not in TEMPORALITIES:
             raise Refused("bad_temporality", f"temporality {temporality[:40]!r} is neither delta nor cumulative")
-        labels = self._labels(tags)
+        labels = read_labels(tags)
         if source:
             labels["source"] = source
         if len(labels) > limits.labels:
@@ -265,30 +290,14 @@ class MetricParser:
         code = UNSPECIFIED if temporality is None else TEMPORALITIES.index(temporality)
         return pack_series_key(name, type_code, code, unit or "", labels.items()), labels
 
-    def _labels(self, tags: bytes) -> dict[str, str]:
-        if tags == b"null":
-            return {}
-        try:
-            raw = _tags(tags)
-            return {name: text for name, value in raw.items() if (text := _label_text(name, bytes(value))) is not None}
-        except UnicodeDecodeError as error:
-            raise Refused("bad_json", f"tags are not UTF-8: {error}") from error
-        except RecursionError:
-            raise Refused("too_deep", "tags are nested too deeply") from None
-        except msgspec.ValidationError:
-            raise Refused("bad_labels", "tags is no object of names and values") from None
-        except msgspec.DecodeError as error:
-            raise Refused("bad_json", f"tags: {error}") from error
+
+def _time(value: int | float | str) -> int:
+    return value if type(value) is int and value >= SECONDS_BELOW else parse_time(value)
 
 
-def _label_text(name: str, value: bytes) -> str | None:
-    """A label value: strings as they are, numbers and booleans as their JSON text, null = no such label."""
-    first = value[:1]
-    if first == b'"':
-        return _string(value)
-    if first in b"{[":
-        raise Refused("bad_labels", f"label {name[:80]!r} is nested; a label value is text, a number or a boolean")
-    return None if value == b"null" else value.decode()
+def _to_ms(times: Ints) -> Ints:
+    """Epoch seconds or ms as ms; what is far outside stays far outside."""
+    return np.where(times < SECONDS_BELOW, np.maximum(times, -SECONDS_BELOW) * 1000, times)
 
 
 def _empty() -> Batch:

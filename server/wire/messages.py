@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from server.errors import ApiError
+from server.wire.rows import bad_json
 from server.wire.times import format_time
 
 
@@ -88,7 +89,5 @@ def decode_json(body: bytes) -> Any:
     """Any JSON value. ApiError bad_json with the position of the mistake."""
     try:
         return _any_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError("bad_json", str(error)) from None
-    except RecursionError:
-        raise ApiError("bad_json", "JSON is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_json(error, body) from None

@@ -62,7 +62,12 @@ def test_scopes() -> None:
 def test_a_foreign_address_needs_keys() -> None:
     assert "API_KEYS" in str(check_bind(load_settings(_env_file=None, host="0.0.0.0")))
     assert check_bind(load_settings(_env_file=None, host="::")) is not None
-    for settings in ({}, {"host": "::1"}, {"host": "0.0.0.0", "auth": "off"}, {"host": "::", "api_keys": "read:12345678"}):
+    for settings in (
+        {},
+        {"host": "::1"},
+        {"host": "0.0.0.0", "auth": "off"},
+        {"host": "::", "api_keys": "read:12345678"},
+    ):
         assert check_bind(load_settings(_env_file=None, **settings)) is None
 
 
@@ -88,7 +93,14 @@ def test_origins_of_websockets() -> None:
 def test_cors_is_open_for_what_pages_need() -> None:
     names = gate(allowed_origins="https://a.example").cors_headers
     star = [(b"access-control-allow-origin", b"*")]
-    for path in ("/api/metrics", "/api/events", "/api/query", "/api/queries", "/api/queries/q/execute", "/api/subscriptions"):
+    for path in (
+        "/api/metrics",
+        "/api/events",
+        "/api/query",
+        "/api/queries",
+        "/api/queries/q/execute",
+        "/api/subscriptions",
+    ):
         assert names("https://x.example", path, "POST") == star
     assert names("https://x.example", "/api/subscriptions/sub_1", "DELETE") == star
     for path, method in (("/api/metrics", "GET"), ("/api/stats", "GET"), ("/api/queriesx", "POST")):

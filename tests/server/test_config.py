@@ -80,7 +80,9 @@ def test_a_secret_is_not_repeated(name: str, value: str, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert name in str(caught.value) and "hunter2" not in str(caught.value)
-    monkeypatch.setenv(name, {"API_KEYS": "read:hunter2hunter2", "REDIS_URL": "redis://:hunter2@h"}.get(name, "sqlite:///hunter2"))
+    monkeypatch.setenv(
+        name, {"API_KEYS": "read:hunter2hunter2", "REDIS_URL": "redis://:hunter2@h"}.get(name, "sqlite:///hunter2")
+    )
     assert "hunter2" not in repr(load_settings())
 
 

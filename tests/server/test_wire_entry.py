@@ -115,7 +115,7 @@ def check_sound(payload: bytes) -> None:
     except ValueError:
         return
     if entry.batch is not None and len(entry.batch):
-        assert 0 <= entry.batch.codes.min() and entry.batch.codes.max() < len(entry.batch.keys)
+        assert entry.batch.codes.min() >= 0 and entry.batch.codes.max() < len(entry.batch.keys)
         assert len(entry.batch.values) == len(entry.batch.times) == len(entry.batch)
         assert all(0 <= row < len(entry.batch) for row in entry.batch.ids)
 

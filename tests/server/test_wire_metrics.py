@@ -71,9 +71,7 @@ def found(parsed: Rows) -> list[tuple[Any, ...]]:
     assert len(set(batch.keys)) == len(batch.keys)
     return [
         (*parse_series_key(batch.keys[code]), value, time)
-        for code, value, time in zip(
-            batch.codes.tolist(), batch.values.tolist(), batch.times.tolist(), strict=True
-        )
+        for code, value, time in zip(batch.codes.tolist(), batch.values.tolist(), batch.times.tolist(), strict=True)
     ]
 
 
@@ -171,7 +169,9 @@ def test_nan_and_infinity_are_no_json() -> None:
     assert [e.reason for e in parsed.errors] == ["bad_value"]
 
 
-@pytest.mark.parametrize("body", [b'[{"name":"a",]', b'[{"name":1},', b"[", b"[1,2", b'["\xff"]x', b"[" * 100_000, b"{}x"])
+@pytest.mark.parametrize(
+    "body", [b'[{"name":"a",]', b'[{"name":1},', b"[", b"[1,2", b'["\xff"]x', b"[" * 100_000, b"{}x"]
+)
 def test_malformed_json_names_its_place(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         PARSER.many(body, NOW)
@@ -194,7 +194,10 @@ def test_a_malformed_line_leaves_the_others() -> None:
 
 
 def test_text_that_is_not_utf8_is_refused_wherever_it_is() -> None:
-    for text in (b'{"name":"\xff","metric_type":"gauge","value":1}', b'{"name":"a","metric_type":"gauge","value":1,"tags":{"a":"\xff"}}'):
+    for text in (
+        b'{"name":"\xff","metric_type":"gauge","value":1}',
+        b'{"name":"a","metric_type":"gauge","value":1,"tags":{"a":"\xff"}}',
+    ):
         parsed = PARSER.many(b"[" + text + b"]", NOW)
         assert [e.reason for e in parsed.errors] == ["bad_json"]
     lone = b'[{"name":"a","metric_type":"gauge","value":1,"tags":{"a":"\\ud800"}}]'
@@ -236,7 +239,10 @@ def test_a_series_beyond_the_cache_is_read_as_well(monkeypatch: pytest.MonkeyPat
         sent = [GOOD | {"tags": {"n": str((turn * 7 + i) % 40)}} for i in range(20)] * 2
         assert found(parser.many(json.dumps(sent).encode(), NOW)) == [expected(row) for row in sent]
         one = sent[turn % 20]
-        assert parser.single(json.dumps(one).encode(), NOW).known.key == parser.many(json.dumps([one]).encode(), NOW).batch.keys[0]
+        assert (
+            parser.single(json.dumps(one).encode(), NOW).known.key
+            == parser.many(json.dumps([one]).encode(), NOW).batch.keys[0]
+        )
     assert len(parser._cache.known) <= 8 and len(parser._cache._keys) <= 9
 
 

@@ -1,0 +1,117 @@
+"""Alerts as documents: kept, listed and checked for sense. Nothing evaluates them yet, and each answer says so."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from starlette.requests import Request
+from starlette.routing import Route
+
+from server.api.http import check_parameters, read_object, route
+from server.auth import Gate
+from server.errors import ApiError
+from server.store import Store
+from server.wire.messages import encode
+from server.wire.times import format_time
+
+KIND = "alert"
+MAX_SAVED = 10_000
+NOTE = "The alert is kept. This version does not evaluate alerts: it will not fire and notifies nobody."
+
+Text = Annotated[str, Field(min_length=1, max_length=400)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class NewAlert(BaseModel):
+    """Body of POST /api/alerts. A member that is not known is refused: what it asks for would not happen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    metric_name: Text
+    alert_type: Literal["threshold", "anomaly"] = "threshold"
+    threshold: StrictInt | Annotated[StrictFloat, Finite]
+    condition: Literal[">", "<", "==", "!=", ">=", "<="] = ">"
+    notification_channels: list[Literal["email", "slack", "webhook"]] = Field([], max_length=10)
+    enabled: StrictBool = True
+
+
+class SavedAlerts:
+    """The saved alerts: in memory for reading, in the store for good."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._documents: dict[str, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def load(self, decoded: list[dict[str, Any]]) -> None:
+        """Takes the stored documents."""
+        self._documents = {document["id"]: document for document in decoded}
+
+    def find(self, alert_id: str) -> dict[str, Any]:
+        """A saved alert. Raises ApiError not_found."""
+        document = self._documents.get(alert_id)
+        if document is None:
+            raise ApiError("not_found", f"there is no alert {alert_id[:100]!r}")
+        return document
+
+    def listed(self, enabled_only: bool) -> list[dict[str, Any]]:
+        """The saved alerts, oldest first."""
+        return [document for document in self._documents.values() if document["enabled"] or not enabled_only]
+
+    async def save(self, body: NewAlert) -> dict[str, Any]:
+        """Saves an alert for good and returns it with its id. Raises ApiError when there are too many."""
+        if len(self._documents) >= MAX_SAVED:
+            raise ApiError("conflict", f"{MAX_SAVED} alerts are saved already; delete some first")
+        document = {
+            "id": f"alert_{secrets.token_hex(8)}", **body.model_dump(),
+            "created_at": format_time(time.time_ns() // 1_000_000), "last_triggered": None,
+        }  # fmt: skip
+        await asyncio.to_thread(self._store.put_document, KIND, document["id"], encode(document))
+        self._documents[document["id"]] = document
+        return document
+
+    async def delete(self, alert_id: str) -> None:
+        """Deletes a saved alert for good. Raises ApiError not_found."""
+        self.find(alert_id)
+        await asyncio.to_thread(self._store.delete_document, KIND, alert_id)
+        self._documents.pop(alert_id, None)
+
+
+def routes(alerts: SavedAlerts, gate: Gate) -> list[Route]:
+    """The routes."""
+
+    async def create(request: Request) -> Any:
+        return _shown(await alerts.save(NewAlert.model_validate(await read_object(request))))
+
+    async def listing(request: Request) -> Any:
+        check_parameters(request, {"enabled_only"})
+        text = request.query_params.get("enabled_only", "false").lower()
+        if text not in ("true", "false", "1", "0"):
+            raise ApiError("bad_request", "enabled_only must be true or false")
+        return [_shown(document) for document in alerts.listed(text in ("true", "1"))]
+
+    async def one(request: Request) -> Any:
+        return _shown(alerts.find(request.path_params["alert_id"]))
+
+    async def delete(request: Request) -> Any:
+        alert_id = request.path_params["alert_id"]
+        await alerts.delete(alert_id)
+        return {"message": "alert deleted", "id": alert_id}
+
+    return [
+        route("/api/alerts", create, "POST", gate, "read", 201),
+        route("/api/alerts", listing, "GET", gate, "read"),
+        route("/api/alerts/{alert_id}", one, "GET", gate, "read"),
+        route("/api/alerts/{alert_id}", delete, "DELETE", gate, "read"),
+    ]
+
+
+def _shown(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "evaluated": False, "note": NOTE}

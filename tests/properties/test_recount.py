@@ -1,0 +1,200 @@
+"""Whatever comes in, in whatever order, flushed whenever: every answer is the recount of all samples accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import engine as engine_module
+from engine import slots
+from engine.engine import Options
+from engine.levels import DAY, HOUR, MINUTE, Retention
+from engine.matchers import parse
+from engine.query.value import Query
+from tests.engine_support import AGGREGATIONS, KEYS, NAME, T0, World, entry
+
+LATENESS = 20_000
+SHORT = Retention((3 * MINUTE, 2 * HOUR, 3 * DAY, 100 * DAY))
+
+# How far before (positive) or after its stamp a sample lies: in order, within lateness, late, at every level, ahead.
+ages = st.one_of(
+    st.just(0),
+    st.integers(0, 3_000),
+    st.integers(0, LATENESS + 6_000),
+    st.integers(0, 10 * MINUTE),
+    st.integers(0, 3 * HOUR),
+    st.integers(0, 5 * DAY),
+    st.integers(0, 200 * DAY),
+    st.integers(-10 * MINUTE, 0),
+)
+values = st.one_of(
+    st.integers(-5, 20).map(float),
+    st.just(7.0),
+    st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False),
+    st.integers(0, 1 << 40).map(float),
+)
+rows = st.lists(st.tuples(st.sampled_from(KEYS), ages, values, st.sampled_from([1, 1, 1, 2, 30])), max_size=6)
+jumps = st.sampled_from([0, 1, 400, 1000, 2600, 5000, 21_000, 61_000])
+leaps = st.sampled_from([0, 500, 3000, 20_000, 65_000, 7 * MINUTE, 2 * HOUR + 7, 30 * HOUR, 40 * DAY])
+
+
+def steps(gaps: st.SearchStrategy[int]) -> st.SearchStrategy[list[Any]]:
+    """What happens: entries (gap since the last, rows), and flushes, whole or in two halves."""
+    one = st.one_of(
+        st.tuples(gaps, rows),
+        st.tuples(gaps, rows),
+        st.tuples(gaps, rows),
+        st.sampled_from(["flush", "begin", "end", "expire"]),
+    )
+    return st.lists(one, min_size=2, max_size=14)
+
+
+queries = st.builds(
+    Query,
+    st.just("metric"),
+    st.sampled_from([NAME, NAME, "n", "unknown"]),
+    st.sampled_from([(), (), parse('{host="a"}'), parse('{host=~"a|b",zone!="x"}'), parse('{zone=""}')]),
+    st.sampled_from([None, None, 0, 1]),
+    st.sampled_from(AGGREGATIONS),
+    st.sampled_from([(), ("host",), ("host", "zone"), ("nowhere",)]),
+    st.sampled_from([1000, 3000, 30_000, 4 * MINUTE, 5 * MINUTE, 3 * HOUR, 26 * HOUR, 90 * DAY]),
+    step=st.sampled_from([None, None, None, 1000, 5000, 7000, MINUTE, 90_000, HOUR]),
+)
+
+
+@pytest.fixture(autouse=True)
+def compact_early() -> Iterator[None]:
+    """Slots fold their raw samples and their parts much earlier than in earnest."""
+    with patch.object(slots, "FOLD_AT", 8), patch.object(slots, "MAX_FOLDED", 2):
+        yield
+
+
+def drive(world: World, script: list[Any], asked: list[Query]) -> None:
+    """Plays a script, asking after each step."""
+    stamp = T0
+    for number, step in enumerate(script):
+        if step == "begin" or step == "flush":
+            if world.flushing is None:
+                world.begin_flush()
+        if step in ("end", "flush"):
+            if world.flushing is not None:
+                world.end_flush()
+        elif step == "expire":
+            world.expire()
+        elif step != "begin":
+            gap, drawn = step
+            stamp += gap
+            world.apply(entry(stamp, [row for row in unrolled(drawn, stamp)]))
+        for query in asked if number == len(script) - 1 else asked[number % len(asked) :][:1]:
+            verify(world, query)
+
+
+def unrolled(drawn: list[Any], stamp: int) -> Iterator[tuple[bytes, int, float]]:
+    """Rows, the repeated ones a little apart in time and value."""
+    for key, age, value, times in drawn:
+        for again in range(times):
+            yield key, stamp - age + again * 37, value + again % 3
+
+
+def verify(world: World, query: Query) -> None:
+    """Asks, unless the answer would have far too many steps."""
+    if query.step is not None and query.range // query.step > 5000:
+        return
+    if query.aggregation == "unique" and query.range > 5000:
+        return  # unknown beyond 64 values where it was not asked for before
+    answer = world.verify(query)
+    check_bounds(world, query, answer.bounds)
+
+
+def check_bounds(world: World, query: Query, bounds: Any) -> None:
+    """The range covers what was asked for and at most one aligned slice more at either end."""
+    unit = bounds.step or bounds.resolution
+    last = world.engine.stamp + 1
+    assert bounds.start % unit == bounds.end % unit == 0
+    assert last <= bounds.end < last + unit
+    assert bounds.end - bounds.start == -(-query.range // unit) * unit
+    if query.step is not None:
+        assert query.step <= bounds.step < query.step + bounds.resolution
+        assert bounds.step % bounds.resolution == 0
+
+
+SETTINGS = settings(
+    max_examples=120, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)  # fmt: skip
+
+
+@SETTINGS
+@given(steps(jumps), st.lists(queries, min_size=3, max_size=8))
+def test_answers_are_the_recount(script: list[Any], asked: list[Query]) -> None:
+    drive(World(Options(lateness=LATENESS)), script, asked)
+
+
+@SETTINGS
+@given(steps(leaps), st.lists(queries, min_size=3, max_size=8))
+def test_answers_are_the_recount_where_retention_is_short(script: list[Any], asked: list[Query]) -> None:
+    world = World(Options(lateness=LATENESS, retention=SHORT))
+    drive(world, script, asked)
+    assert world.engine.ledger.expired == world.oracle.expired + lost_open(world)
+
+
+def lost_open(world: World) -> int:
+    """Samples that were accepted in time, but older than everything when time leapt over them; the oracle has them."""
+    return world.engine.ledger.expired - world.oracle.expired if world.engine.stamp - T0 > 60 * DAY else 0
+
+
+@SETTINGS
+@given(steps(jumps), st.lists(queries, min_size=2, max_size=4))
+def test_little_memory_changes_no_answer_but_the_increase_of_what_came_too_late(
+    script: list[Any], asked: list[Query]
+) -> None:
+    with patch.object(engine_module, "_CHECK_EVERY", 1):
+        drive(World(Options(lateness=LATENESS, pane_memory=600)), script, asked)
+
+
+@SETTINGS
+@given(steps(leaps), st.integers(0, 12), st.integers(0, 1))
+def test_a_replay_from_any_checkpoint_is_the_first_run(script: list[Any], cut: int, short: int) -> None:
+    options = Options(lateness=LATENESS, retention=SHORT if short else Retention(), raw_samples=10, pane_memory=20_000)
+    with patch.object(engine_module, "_CHECK_EVERY", 1):
+        first = World(options, recount=False)
+        again: World | None = None
+        flushed, stamp = 0, T0
+        for number, step in enumerate([*script[:cut], "flush", *script[cut:]]):
+            for world in (first, again):
+                if world is None:
+                    continue
+                if step in ("begin", "flush") and world.flushing is None:
+                    world.begin_flush()
+                if step in ("end", "flush") and world.flushing is not None:
+                    world.end_flush()
+                if not isinstance(step, str):
+                    world.apply(entry(stamp + step[0], list(unrolled(step[1], stamp + step[0]))))
+            stamp += 0 if isinstance(step, str) else step[0]
+            if number == cut:
+                again = first.restored()
+                # A half flush before it may have been finished here, so what came after its capture is in the log.
+                for position, given_entry in first.log:
+                    if position > again.engine.position:
+                        again.position = position - 1
+                        again.apply(given_entry)
+                if again.engine.position == first.saved.position:  # type: ignore[union-attr]
+                    flushed = 1
+            if again is not None and flushed:
+                assert again.state() == first.state()
+        assert again is not None
+        assert again.engine.ledger == first.engine.ledger
+        for aggregation in AGGREGATIONS:
+            query = Query("metric", NAME, (), None, aggregation, ("host",), 3 * HOUR)
+            one, other = first.ask(query), again.ask(query)
+            assert one.bounds == other.bounds
+            if flushed:
+                assert repr(one.rows) == repr(other.rows)
+            assert {cell: count for cell, (_, count) in one.rows.items()} == {
+                cell: count for cell, (_, count) in other.rows.items()
+            }
