@@ -208,7 +208,7 @@ class Engine:
         return Delivery(applied.position, applied.stamp, series, rows, times, values, events)
 
     def _ingest(self, batch: Batch, applied: Applied) -> tuple[Codes, Ints, Ints, Floats]:
-        ids, folded = self.catalogue.resolve(batch.keys)
+        ids, folded = self.catalogue.resolve(batch.keys, batch.hints)
         series, times, values = ids[batch.codes], batch.times, batch.values
         n = len(series)
         rows = np.arange(n)

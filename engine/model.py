@@ -59,12 +59,23 @@ def parse_series_key(key: bytes) -> SeriesKey:
     return SeriesKey(name.decode(), type, temporality, unit.decode(), labels)
 
 
+class Hints(NamedTuple):
+    """Numbers a parser gave to series keys it has seen: a shortcut within one process, never stored.
+
+    table: what the numbers belong to, compared by identity; numbers: int32, one per key of a batch.
+    """
+
+    table: object
+    numbers: Codes
+
+
 @dataclass(slots=True)
 class Batch:
     """Samples as columns, in arrival order; row numbers index the columns.
 
     keys: distinct packed series keys; codes: int32[n] into keys; values: float64[n]; times: int64[n] in ms;
-    ids: row number -> 16-byte hash of the id its sender gave it, for the rows that have one.
+    ids: row number -> 16-byte hash of the id its sender gave it, for the rows that have one;
+    hints: numbers that spare looking the keys up, where there are any.
     """
 
     keys: list[bytes]
@@ -72,6 +83,7 @@ class Batch:
     values: Floats
     times: Ints
     ids: dict[int, bytes] = field(default_factory=dict)
+    hints: Hints | None = None
 
     def __len__(self) -> int:
         return len(self.codes)

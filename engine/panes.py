@@ -139,7 +139,7 @@ def _fold_state(state: Columns, groups: Groups, need: set[str]) -> Columns:
     out: Columns = {}
     if "count" in need:
         count = state["count"]
-        out["count"] = groups.lengths if _constant(count) else np.add.reduceat(ordered(count), starts)
+        out["count"] = groups.lengths if _ones(count) else np.add.reduceat(ordered(count), starts)
     if "sum" in need:
         out["sum"] = np.add.reduceat(ordered(state["sum"]), starts)
     if "m2" in need:
@@ -178,11 +178,16 @@ def _constant(column: NDArray[Any]) -> bool:
     return column.strides == (0,) and len(column) > 0
 
 
+def _ones(count: Ints) -> bool:
+    """Whether every row is known to be one sample; a stored block may be constant in any other count."""
+    return _constant(count) and bool(count[0] == 1)
+
+
 def _fold_m2(state: Columns, groups: Groups, ordered: _Ordered, out: Columns) -> Floats:
     """Chan, Golub and LeVeque's parallel variance: inner squares plus those of the means about the common mean."""
     mean = (out["sum"] / out["count"])[groups.of_row]
     sums = ordered(state["sum"])
-    if _constant(state["count"]):
+    if _ones(state["count"]):
         return np.asarray(np.add.reduceat((sums - mean) ** 2, groups.starts))
     counts = ordered(state["count"])
     squares = ordered(state["m2"]) + counts * (sums / counts - mean) ** 2

@@ -157,7 +157,7 @@ class Answers:
                 if query.kind == "event":
                     answer = await self._events(query, moment)
                 elif query.aggregation is None or query.aggregation in self.registry.custom:
-                    answer = self._raw(query, moment)
+                    answer = await self._raw(query, moment)
                 else:
                     answer = await self._panes(query, moment)
         except TimeoutError:
@@ -212,21 +212,23 @@ class Answers:
         async with self._threads:
             return await asyncio.to_thread(compute)
 
-    def _raw(self, query: Query, at: int) -> Answer:
+    async def _raw(self, query: Query, at: int) -> Answer:
         bounds = plan.bounds(query, self.engine, at)
         groups = plan.groups(query, self.engine, self.limits)
         plan.check_points(query, bounds, len(groups.labels), self.limits)
         rows = raw(self.engine, bounds, groups)
         if query.aggregation is not None:
             fn = self.registry.custom[query.aggregation]
+            position = self.engine.position
             try:
-                table = execute_custom(query, bounds, groups, rows, fn)
+                async with self._threads:  # what is registered may take its time, and must not hold up the event loop
+                    table = await asyncio.to_thread(execute_custom, query, bounds, groups, rows, fn)
             except EngineError:
                 raise
             except Exception as error:
                 logger.exception("the registered aggregation %s failed", query.aggregation)
                 raise BadQuery(f"{query.aggregation}, a registered aggregation, failed: {error!r:.200}") from None
-            return self._answer(query, bounds, self.engine.position, at, table)
+            return self._answer(query, bounds, position, at, table)
         data = raw_rows(query, rows, groups, self.engine.catalogue)
         extra = {"complete_from": rows.complete_from} if rows.complete_from > bounds.start else {}
         return Answer(self.engine.position, at, data, bounds, 0.0, len(rows.times), extra=extra)

@@ -376,7 +376,9 @@ class World:
         self.end_flush()
 
     def expire(self) -> None:
-        """What retention lets go of, as far as it is folded."""
+        """What retention lets go of, as far as it is folded; never during a flush, which may still read it."""
+        if self.flushing is not None:
+            return
         for level in LEVELS:
             before = self.options.retention.horizon(level, self.engine.watermark)
             if level + 1 in LEVELS:

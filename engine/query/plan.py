@@ -174,7 +174,9 @@ def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[Block
         return found
     for level, begin, end in stretches:
         if level != OPEN:
-            kept = max(begin, engine.options.retention.horizon(level, engine.watermark))
+            # What is not rolled yet lies nowhere else, even where time has leapt beyond its retention.
+            kept = engine.options.retention.horizon(level, engine.watermark)
+            kept = max(begin, min(kept, engine.rolled[level] or kept))
             starts = range(floor(kept, SPANS[level]), end, SPANS[level])
             found += [BlockId(level, start, query.name) for start in starts]
     return found

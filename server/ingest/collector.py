@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import Applied, Batch, Entry, Event, KeyedRequest
+from engine.model import Applied, Batch, Codes, Entry, Event, Hints, KeyedRequest
 from server.errors import ApiError
 from server.ingest import River
 from server.log import LogFull, LogUnavailable
@@ -168,12 +168,6 @@ class _Columns:
 
     def add_batch(self, batch: Batch) -> None:
         self._close_chunk()
-        index = self._index
-        if index:
-            own = np.array([index.setdefault(key, len(index)) for key in batch.keys], np.int32)
-            batch = Batch(batch.keys, own[batch.codes], batch.values, batch.times, batch.ids)
-        else:
-            index.update((key, code) for code, key in enumerate(batch.keys))
         for row, given in batch.ids.items():
             self._ids[self.rows + row] = given
         self._chunks.append(batch)
@@ -185,17 +179,29 @@ class _Columns:
         if not chunks:
             return None
         if len(chunks) == 1:
-            return Batch(list(self._index), chunks[0].codes, chunks[0].values, chunks[0].times, self._ids)
-        return Batch(
-            list(self._index),
-            np.concatenate([chunk.codes for chunk in chunks]),
-            np.concatenate([chunk.values for chunk in chunks]),
-            np.concatenate([chunk.times for chunk in chunks]),
-            self._ids,
-        )
+            return replace(chunks[0], ids=self._ids)
+        keys, codes, hints = _join_keys(chunks)
+        values = np.concatenate([chunk.values for chunk in chunks])
+        times = np.concatenate([chunk.times for chunk in chunks])
+        return Batch(keys, codes, values, times, self._ids, hints)
 
     def _close_chunk(self) -> None:
         if self._codes:
             columns = np.array(self._codes, np.int32), np.array(self._values, float), np.array(self._times, np.int64)
-            self._chunks.append(Batch([], *columns))
-            self._codes, self._values, self._times = [], [], []
+            self._chunks.append(Batch(list(self._index), *columns))
+            self._index, self._codes, self._values, self._times = {}, [], [], []
+
+
+def _join_keys(chunks: list[Batch]) -> tuple[list[bytes], Codes, Hints | None]:
+    """The distinct keys of all chunks, each row's index into them, and their hints where all chunks have some."""
+    keys = [key for chunk in chunks for key in chunk.keys]
+    offsets = np.cumsum([0, *(len(chunk.keys) for chunk in chunks)])
+    rows = np.concatenate([chunk.codes + offset for chunk, offset in zip(chunks, offsets[:-1], strict=True)])
+    known = [chunk.hints for chunk in chunks if chunk.hints is not None]
+    if len(known) == len(chunks) and all(hints.table is known[0].table for hints in known):
+        numbers = np.concatenate([hints.numbers for hints in known])
+        distinct, first, own = np.unique(numbers, return_index=True, return_inverse=True)
+        return [keys[at] for at in first.tolist()], own[rows].astype(np.int32), Hints(known[0].table, distinct)
+    index: dict[bytes, int] = {}
+    places = np.array([index.setdefault(key, len(index)) for key in keys], np.int32)
+    return list(index), places[rows], None

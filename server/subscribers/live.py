@@ -75,6 +75,11 @@ class Live:
         """See `server.hub.Feed`."""
         self._position = position
 
+    @property
+    def watching(self) -> bool:
+        """Whether there is any live query that an entry could touch."""
+        return bool(self._queries)
+
     def now(self) -> tuple[str, int]:
         """(offset, stamp in ms) of the newest entry applied."""
         return self.questions.offset(self._position), self.questions.stamp()

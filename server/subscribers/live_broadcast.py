@@ -25,16 +25,20 @@ class Broadcast:
         """Sees every entry."""
         names: set[tuple[str, str]] = set()
         if len(delivery.series):
-            catalogue = self.engine.catalogue
-            numbers = catalogue.name_numbers[delivery.series]
-            first = int(numbers[0])
-            distinct = [first] if (numbers == first).all() else np.unique(numbers).tolist()
-            names.update(("metric", catalogue.by_number[number].name) for number in distinct)
+            if self.live.watching:
+                names.update(("metric", name) for name in self._touched(delivery))
             self.hub.firehose(self._metrics(delivery))
         if delivery.events:
             names.update(("event", event.type) for _, event in delivery.events)
             self.hub.firehose(self._events(delivery))
         self.live.applied(names, delivery.position, delivery.stamp)
+
+    def _touched(self, delivery: Delivery) -> list[str]:
+        catalogue = self.engine.catalogue
+        numbers = catalogue.name_numbers[delivery.series]
+        flags = np.zeros(len(catalogue.by_number), np.bool_)
+        flags[numbers] = True
+        return [catalogue.by_number[number].name for number in np.flatnonzero(flags).tolist()]
 
     def _metrics(self, delivery: Delivery) -> Arrivals:
         offset = self.live.questions.offset(delivery.position)

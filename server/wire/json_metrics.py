@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ _NO_TAGS = Raw(b"{}")
 
 class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     name: str
-    metric_type: str
+    metric_type: Literal["counter", "gauge", "histogram", "timer", "average", "sum"]
     value: float
     tags: Raw = _NO_TAGS
     timestamp: int = _ABSENT
@@ -86,6 +86,7 @@ _row_array = msgspec.json.Decoder(list[_Row]).decode
 _row_lines = msgspec.json.Decoder(_Row).decode_lines
 _row = msgspec.json.Decoder(_Row).decode
 _text = msgspec.json.Encoder().encode
+_join = b"".join
 _value = attrgetter("value")
 _timestamp = attrgetter("timestamp")
 
@@ -138,19 +139,21 @@ class MetricParser:
         except Refused:
             return self._general(body, arrival, lines)
         values = np.fromiter(map(_value, plain), np.float64, len(plain))
-        absent = times == _ABSENT
-        times = _to_ms(times)
-        times[absent] = arrival
+        if int(times.min()) < SECONDS_BELOW:
+            absent = times == _ABSENT
+            times = _to_ms(times)
+            times[absent] = arrival
         if not self._in_reach(times, arrival):
             return self._general(body, arrival, lines)
-        keys, codes = self._cache.distinct(codes)
-        return Rows(Batch(keys, codes, values, times), [], len(plain))
+        keys, codes, hints = self._cache.distinct(codes)
+        return Rows(Batch(keys, codes, values, times, hints=hints), [], len(plain))
 
     def _codes(self, rows: list[_Plain]) -> Codes:
         """The cache's code of each row's series, good until the cache is used again."""
         hot = self._cache.hot
         try:
-            return np.array([hot[r.metric_type][r.name][bytes(r.tags)] for r in rows], np.int32)
+            # Joining one part makes the same bytes as bytes(), a quarter sooner.
+            return np.array([hot[r.metric_type][r.name][_join((r.tags,))] for r in rows], np.int32)
         except KeyError:
             pass
         hot = self._cache.follow()

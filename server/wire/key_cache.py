@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import Codes
+from engine.model import Codes, Hints
 
 MAX_ENTRIES = 100_000
 MAX_BYTES = 48 << 20
@@ -78,8 +78,11 @@ class KeyCache:
         self.known[lookup] = known
         self._known_bytes += len(lookup[2]) + len(known.key) + len(known.head) + len(known.tail) + _OVERHEAD
 
-    def distinct(self, codes: Codes) -> tuple[list[bytes], Codes]:
-        """The distinct series keys of the codes, and each row's index into them. Linear in the rows."""
+    def distinct(self, codes: Codes) -> tuple[list[bytes], Codes, Hints | None]:
+        """The distinct series keys of the codes, each row's index into them, and their numbers where they will last.
+
+        Linear in the rows.
+        """
         if len(self._scratch) < len(self._keys):
             self._scratch = np.empty(2 * len(self._keys), np.int32)
         rows = np.arange(len(codes), dtype=np.int32)
@@ -90,8 +93,9 @@ class KeyCache:
         keys = self._keys
         found = [keys[code] for code in chosen.tolist()]
         codes = last[codes]
+        lasting = len(self._keys) == self._kept
         self._drop_passing()
-        return found, codes
+        return found, codes, Hints(self.hot, chosen) if lasting else None
 
     def _drop_passing(self) -> None:
         for key in self._keys[self._kept :]:
