@@ -58,26 +58,27 @@ class Window:
         return self._seen.get((kind, key))
 
     def add(self, kind: int, key: bytes, stamp: int, seen: Seen) -> None:
-        """Remembers a new key."""
+        """Remembers a new key, and forgets the oldest where they are too many."""
         self._seen[kind, key] = seen
         self._new.append((kind, key, stamp, seen))
         if self._stamps and self._stamps[-1][0] == stamp:
             self._stamps[-1] = (stamp, self._stamps[-1][1] + 1)
         else:
             self._stamps.append((stamp, 1))
-
-    def expire(self, stamp: int) -> None:
-        """Forgets what is beyond the bound at a stamp."""
-        while self._stamps and self._stamps[0][0] <= stamp - self.bound.age:
-            for _ in range(self._stamps.popleft()[1]):
-                del self._seen[next(iter(self._seen))]
-        while len(self._seen) > self.bound.keys:
+        # At once, not when time moves: a window that is restored between the two must have forgotten the same ones.
+        if len(self._seen) > self.bound.keys:
             oldest, count = self._stamps[0]
             del self._seen[next(iter(self._seen))]
             if count == 1:
                 self._stamps.popleft()
             else:
                 self._stamps[0] = (oldest, count - 1)
+
+    def expire(self, stamp: int) -> None:
+        """Forgets what is too old at a stamp."""
+        while self._stamps and self._stamps[0][0] <= stamp - self.bound.age:
+            for _ in range(self._stamps.popleft()[1]):
+                del self._seen[next(iter(self._seen))]
 
     def take_chunk(self, number: int) -> bytes | None:
         """What came since the last call, for the store to keep under this number."""
@@ -102,6 +103,7 @@ class Window:
             for record in records:
                 kind, key, at, position, row, second, body = record.item()
                 hashed = body if kind == REQUEST else b""
+                self.expire(at)  # a key may have been forgotten and have come again
                 self.add(kind, bytes(key), at, Seen(position, row, second, bytes(hashed)))
             self._new.clear()
             self._chunks.append((number, int(records["stamp"][-1])))

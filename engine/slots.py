@@ -52,13 +52,15 @@ class Slot:
     A running total adds nothing to `increase` here (see engine.totals); the counters of deltas add their values.
     """
 
-    __slots__ = ("_fold_at", "catalogue", "folded", "raw", "start", "version", "width")
+    __slots__ = ("_fold_at", "catalogue", "compactions", "folded", "raw", "start", "version", "width")
 
     def __init__(self, start: int, width: int, catalogue: Catalogue) -> None:
         self.start, self.width, self.catalogue = start, width, catalogue
         self.raw = Samples()
         self.folded: list[Panes] = []
         self.version = 0
+        self.compactions = 0
+        """How often raw samples became folded panes; in between, `folded` stays as it is and `raw` only grows."""
         self._fold_at = FOLD_AT
 
     @property
@@ -88,17 +90,19 @@ class Slot:
 
     def select(self, wanted: Flags, need: Collection[str] = ALL) -> list[Panes]:
         """The panes of some series. wanted: bool by series id; series past its end are not wanted."""
-        found = []
-        for part in self.folded:
-            rows = np.flatnonzero(wanted[part.series])
-            if len(rows):
-                found.append(part.pick(rows, need))
-        if len(self.raw):
-            series, times, positions, values = self.raw.view()
-            rows = np.flatnonzero(wanted[series])
-            if len(rows):
-                found.append(self._panes_of(series[rows], times[rows], positions[rows], values[rows]))
-        return found
+        raw = self.select_raw(wanted, 0)
+        return [*self.select_folded(wanted, need), *([raw] if len(raw) else [])]
+
+    def select_folded(self, wanted: Flags, need: Collection[str]) -> list[Panes]:
+        """The folded panes of some series."""
+        picked = ((part, np.flatnonzero(wanted[part.series])) for part in self.folded)
+        return [part.pick(rows, need) for part, rows in picked if len(rows)]
+
+    def select_raw(self, wanted: Flags, after: int) -> Panes:
+        """The raw samples of some series, as panes, without the first `after` samples of the slot."""
+        series, times, positions, values = self.raw.view()
+        rows = np.flatnonzero(wanted[series[after:]]) + after
+        return self._panes_of(series[rows], times[rows], positions[rows], values[rows])
 
     def merged(self) -> Panes:
         """One pane per series and slice."""
@@ -111,6 +115,7 @@ class Slot:
             self._fold_at = samples * 2
             return
         self.raw = Samples()
+        self.compactions += 1
         self.add_panes(part)
 
     def _fold(self, parts: list[Panes]) -> Panes:

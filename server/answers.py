@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +17,14 @@ from typing import Any
 from engine.aggregates import Registry, find
 from engine.engine import Engine
 from engine.errors import BadQuery, EngineError
-from engine.panes import Panes
 from engine.query import events as event_queries
 from engine.query import plan
-from engine.query.execute import Reading, Table, execute, execute_custom, raw, read_live
+from engine.query.execute import Table, execute, execute_custom, raw
+from engine.query.follow import Follower, Followers, Reading
 from engine.query.plan import Bounds, Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
+from server.block_cache import BlockCache
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
 from server.store import BlockKey, Store, TooManyRows
@@ -34,7 +34,6 @@ from server.wire.event_fields import pick_fields
 
 logger = logging.getLogger("streamgauge.answers")
 
-CACHE_BYTES = 96 << 20
 LONG_ROWS = 20_000
 """Stored rows from which a query is computed on a thread."""
 _TRIES = 50
@@ -55,56 +54,6 @@ class Answer:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class BlockCache:
-    """Blocks by id, None for those that do not exist; the least recently read go first."""
-
-    def __init__(self, limit: int = CACHE_BYTES) -> None:
-        self.limit = limit
-        self._blocks: OrderedDict[BlockId, Block | None] = OrderedDict()
-        self._sizes: dict[BlockId, int] = {}
-        self.nbytes = 0
-
-    def split(self, wanted: list[BlockId]) -> tuple[dict[BlockId, Block], list[BlockId]]:
-        """(those held, those not known)."""
-        held, missing = {}, []
-        for block_id in wanted:
-            if block_id in self._blocks:
-                self._blocks.move_to_end(block_id)
-                block = self._blocks[block_id]
-                if block is not None:
-                    held[block_id] = block
-            else:
-                missing.append(block_id)
-        return held, missing
-
-    def put(self, block_id: BlockId, block: Block | None) -> None:
-        """Holds a block, or that there is none."""
-        self.drop([block_id])
-        self._blocks[block_id] = block
-        self._resize(block_id)
-
-    def measure(self, used: Sequence[BlockId]) -> None:
-        """Counts again what has been unpacked meanwhile, and lets go of what is too much."""
-        for block_id in used:
-            if block_id in self._blocks:
-                self._resize(block_id)
-        while self.nbytes > self.limit:
-            self.drop([next(iter(self._blocks))])
-
-    def drop(self, block_ids: Sequence[BlockId]) -> None:
-        """Forgets blocks, because they have changed."""
-        for block_id in block_ids:
-            if block_id in self._blocks:
-                del self._blocks[block_id]
-                self.nbytes -= self._sizes.pop(block_id)
-
-    def _resize(self, block_id: BlockId) -> None:
-        block = self._blocks[block_id]
-        size = 200 + (block.nbytes if block is not None else 0)
-        self.nbytes += size - self._sizes.get(block_id, 0)
-        self._sizes[block_id] = size
-
-
 class Answers:
     """Answers queries; also what live queries ask (`Questions`)."""
 
@@ -116,6 +65,7 @@ class Answers:
         self.engine, self.store, self.registry, self.queries = engine, store, registry, saved
         self.offset, self.limits, self.timeout, self.asked = offset, limits, timeout, asked
         self.cache = BlockCache()
+        self._followers = Followers()
         self._threads = asyncio.Semaphore(2)
 
     # What live queries ask.
@@ -167,15 +117,15 @@ class Answers:
         return answer
 
     async def _panes(self, query: Query, at: int) -> Answer:
-        aggregate = find(query.aggregation or "count")
-        need = plan.needs(aggregate)
+        follower = self._followers.borrow(query)
         for _ in range(_TRIES):
             bounds = plan.bounds(query, self.engine, at)
-            groups = plan.groups(query, self.engine, self.limits)
+            groups = follower.groups(self.engine, self.limits)
             plan.check_points(query, bounds, len(groups.labels), self.limits)
             stretches = plan.cover(bounds, self.engine)
-            reading = read_live(bounds, stretches, groups, aggregate, self.engine)
-            wanted = plan.blocks(query, stretches, self.engine) if groups.series else []
+            reading = follower.read(bounds, stretches, groups, self.engine)
+            needless = follower.knows_closed(reading) or not groups.series
+            wanted = [] if needless else plan.blocks(query, stretches, self.engine)
             blocks, missing = self.cache.split(wanted)
             if missing:
                 fetched = await self._fetch(missing)
@@ -188,8 +138,9 @@ class Answers:
                 blocks |= fetched
             if any(block.generation > reading.generation for block in blocks.values()):
                 continue
-            table = await self._compute(query, bounds, groups, reading, blocks, stretches, need)
+            table = await self._compute(follower, bounds, groups, reading, blocks, stretches)
             self.cache.measure(wanted)
+            self._followers.give_back(follower)
             return self._answer(query, bounds, reading.position, at, table)
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
 
@@ -199,15 +150,14 @@ class Answers:
         return {BlockId(*key): Block(data, generation) for key, (generation, data) in found.items()}
 
     async def _compute(
-        self, query: Query, bounds: Bounds, groups: Groups, reading: Reading, blocks: dict[BlockId, Block],
-        stretches: list[Stretch], need: frozenset[str],
+        self, follower: Follower, bounds: Bounds, groups: Groups, reading: Reading, blocks: dict[BlockId, Block],
+        stretches: list[Stretch],
     ) -> Table:  # fmt: skip
         def compute() -> Table:
-            unpacked: dict[BlockId, Panes] = {block_id: block.panes(need) for block_id, block in blocks.items()}
-            return execute(query, bounds, groups, reading, unpacked, stretches)
+            unpacked = {block_id: block.panes(follower.need) for block_id, block in blocks.items()}
+            return execute(follower, bounds, groups, reading, unpacked, stretches)
 
-        rows = sum(block.rows for block in blocks.values()) + sum(map(len, reading.parts))
-        if rows < LONG_ROWS:
+        if sum(block.rows for block in blocks.values()) + reading.rows < LONG_ROWS:
             return compute()
         async with self._threads:
             return await asyncio.to_thread(compute)

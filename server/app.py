@@ -41,10 +41,10 @@ from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Log, LogFull, LogUnavailable, open_log
+from server.log import Log, LogError, LogFull, LogUnavailable, open_log
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
-from server.store import Store, open_store
+from server.store import Store, StoreError, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -118,8 +118,10 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if caught_up:
-            await self.rollups.flush()
+        try:
+            await (self.rollups.flush() if caught_up else self.rollups.settle())
+        except (StoreError, LogError) as error:
+            logger.error("the last checkpoint could not be written; the log has what it would hold: %s", error)
         await self.log.close()
         await asyncio.to_thread(self.store.close)
         if self._folder is not None:

@@ -74,6 +74,8 @@ def parse_query(body: QueryBody, registry: Registry) -> Query:
     if type_name is not None and type_name not in (*TYPES, "sum"):
         raise BadQuery(f"metric_type {type_name!r} is none of {', '.join(TYPES)}")
     aggregation = None if body.aggregation is None else registry.check(body.aggregation)
+    if body.params and aggregation not in registry.custom:
+        raise BadQuery("`params` belong to a registered aggregation")
     field = body.field
     if kind == "event" and aggregation == "unique" and field is None:
         field = "user_id"

@@ -146,7 +146,7 @@ def test_bad_messages_get_an_error_and_the_connection_stays(server: Streamgauge)
         ('{"type": "subscribe", "query": {"query_string": "metric:a", "from": "never"}}', "bad_time_range"),
         ('{"type": "unsubscribe", "subscription_id": "sub_none"}', "not_found"),
         ('{"type": "configure", "max_rate": -1}', "bad_request"),
-        ("[" * 5000, "bad_json"), ("x" * 70_000, "message_too_large"), (b"\x00\xff", "bad_request"),
+        ('{"x":' * 5000, "bad_json"), ("x" * 70_000, "message_too_large"), (b"\x00\xff", "bad_request"),
     ]  # fmt: skip
     with server.listen("clumsy", "?firehose=0") as client:
         for message, code in bad:

@@ -20,8 +20,8 @@ import pytest
 from tests.support import RedisServer, Streamgauge
 
 CLIENTS = 6
-ROUNDS = 4
-SECONDS = 0.7
+ROUNDS = 3
+SECONDS = 0.5
 """Load before each kill."""
 
 

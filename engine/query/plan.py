@@ -60,7 +60,7 @@ class Bounds:
         return (self.step or self.end - self.start) / 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Groups:
     """Series by group. of_series: group number by series id, -1 for series not asked for; labels: values by group."""
 

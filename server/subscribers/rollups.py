@@ -64,6 +64,7 @@ class Rollups:
         self._due = asyncio.Event()
         self._unseen = 0
         self._trimmable = engine.position
+        self._flush: asyncio.Task[None] | None = None
         self.last_seconds = 0.0
         self.flushes = 0
 
@@ -93,7 +94,22 @@ class Rollups:
                 expired = time.monotonic()
 
     async def flush(self) -> None:
-        """One flush; when it returns, all that was applied before is durable in the store."""
+        """One flush; when it returns, all that was applied before is durable in the store.
+
+        It goes on when its caller is cancelled, and the next one waits for it: what it has taken out of the engine is
+        nowhere else but in the log. After one that failed none begins; its error is raised again.
+        """
+        await self.settle()
+        self._flush = asyncio.create_task(self._flush_now(), name="flush")
+        await asyncio.shield(self._flush)
+
+    async def settle(self) -> None:
+        """Waits for the flush that is under way. Raises what the last one failed with."""
+        if self._flush is not None:
+            await asyncio.wait([self._flush])
+            self._flush.result()
+
+    async def _flush_now(self) -> None:
         self._due.clear()
         begun = time.perf_counter()
         job = self._begin()

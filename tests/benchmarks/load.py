@@ -25,8 +25,8 @@ def connect(port: int) -> socket.socket:
 def answer(connection: socket.socket) -> bytes:
     """One whole HTTP response. RuntimeError where it is no success."""
     data = b""
-    while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + _length(data[:end]):
-        part = connection.recv(65536)
+    while not _whole(data):
+        part = connection.recv(1 << 20)
         if not part:
             raise RuntimeError(f"the connection ended after {data[:500]!r}")
         data += part
@@ -35,11 +35,15 @@ def answer(connection: socket.socket) -> bytes:
     return data
 
 
-def _length(headers: bytes) -> int:
-    for line in headers.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line[15:])
-    return 0
+def _whole(data: bytes) -> bool:
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    headers = data[:end].lower().split(b"\r\n")
+    if b"transfer-encoding: chunked" in headers:
+        return data.endswith(b"\r\n0\r\n\r\n")
+    lengths = [int(line[15:]) for line in headers if line.startswith(b"content-length:")]
+    return len(data) >= end + 4 + sum(lengths)
 
 
 def send_all(port: int, requests: Iterable[bytes], connections: int = 4) -> None:
