@@ -37,7 +37,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         _put_samples(arrays, f"open/{start}/raw", slot.raw)
         for number, part in enumerate(slot.folded):
             put_panes(arrays, f"open/{start}/{number}", part)
-        open_slots[start] = len(slot.folded)
+        open_slots[start] = len(slot.folded), slot.fold_at
     for start, samples in engine.totals.slots.items():
         _put_samples(arrays, f"totals/{start}", samples)
     arrays["last/time"], arrays["last/value"] = engine.totals.state()
@@ -99,11 +99,12 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine._unchecked = header["unchecked"]
     engine.ledger = Ledger.of_dict(header["ledger"])
     engine.writers = {int(epoch): sequence for epoch, sequence in header["writers"].items()}
-    for text, folded in header["open"].items():
+    for text, (folded, fold_at) in header["open"].items():
         start = int(text)
         slot = engine.open[start] = Slot(start, BASE, engine.catalogue)
         slot.folded = [get_panes(arrays, f"open/{start}/{number}") for number in range(folded)]
         _get_samples(arrays, f"open/{start}/raw", slot.raw)
+        slot.fold_at = fold_at
     for start in header["totals"]:
         samples = engine.totals.slots[start] = Samples()
         _get_samples(arrays, f"totals/{start}", samples)

@@ -172,7 +172,7 @@ class Catalogue:
             name = self.names[key.name] = Name(key.name, len(self.by_number), sketched=key.name in self.sketched)
             self.by_number.append(name)
         name.types.add(key.type)
-        if key.unit:
+        if key.unit and not name.unit:  # the first one stays: later ones are not seen by all replays alike
             name.unit = key.unit
         return name
 

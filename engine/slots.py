@@ -52,7 +52,7 @@ class Slot:
     A running total adds nothing to `increase` here (see engine.totals); the counters of deltas add their values.
     """
 
-    __slots__ = ("_fold_at", "catalogue", "compactions", "folded", "raw", "start", "version", "width")
+    __slots__ = ("catalogue", "compactions", "fold_at", "folded", "raw", "start", "version", "width")
 
     def __init__(self, start: int, width: int, catalogue: Catalogue) -> None:
         self.start, self.width, self.catalogue = start, width, catalogue
@@ -61,7 +61,8 @@ class Slot:
         self.version = 0
         self.compactions = 0
         """How often raw samples became folded panes; in between, `folded` stays as it is and `raw` only grows."""
-        self._fold_at = FOLD_AT
+        self.fold_at = FOLD_AT
+        """Raw samples before folding them is tried the next time."""
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +73,7 @@ class Slot:
         """Takes samples in log order, whose times lie in the slot."""
         self.raw.extend(series, times, positions, values)
         self.version += 1
-        if len(self.raw) >= self._fold_at:
+        if len(self.raw) >= self.fold_at:
             self._compact()
 
     def add_panes(self, part: Panes) -> None:
@@ -112,7 +113,7 @@ class Slot:
         samples = len(self.raw)
         part = self._fold([self._raw_panes()])
         if len(part) * 2 > samples:
-            self._fold_at = samples * 2
+            self.fold_at = samples * 2
             return
         self.raw = Samples()
         self.compactions += 1

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.aggregates import Registry, find
+from engine.aggregates import Registry
 from engine.engine import Engine
 from engine.errors import BadQuery, EngineError
 from engine.query import events as event_queries

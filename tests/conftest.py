@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import RedisServer
+from tests.bad_input_support import GOOD, LIMIT, check_ledger
+from tests.support import RedisServer, Streamgauge
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,53 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def redis_url(redis_server: RedisServer, tmp_path: Path) -> str:
     """URL of the shared Redis server, with a log stream of this test's own."""
     return f"{redis_server.url}?stream=test:{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def tough_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamgauge]:
+    """One server for all tests of bad input. At the end it must stop in order, without a traceback in its output."""
+    settings = {"MAX_BODY_BYTES": LIMIT, "BODY_TIMEOUT": "1", "CHECKPOINT_INTERVAL": "0.5", "LATENESS": "1"}
+    server = Streamgauge(tmp_path_factory.mktemp("bad"), settings)
+    server.start()
+    try:
+        yield server
+        assert server.stop() == 0
+        assert "Traceback" not in server.output, server.output[-4000:]
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def lives_on(tough_server: Streamgauge) -> Iterator[None]:
+    """After the test the server is still alive and takes a good POST, and its ledger adds up."""
+    yield
+    assert tough_server.child is not None and tough_server.child.poll() is None, tough_server.output[-4000:]
+    assert tough_server.call("GET", "/health")["status"] == "ok"
+    tough_server.call("POST", "/api/metrics", GOOD, expect=201)
+    check_ledger(tough_server.call("GET", "/api/ledger"))
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamgauge]:
+    """A server for the tests of what S4 promises; with aggregations of tests.plugins."""
+    settings = {"PLUGINS": "tests.plugins:register", "MAX_QUERY_EXECUTION_TIME": "1", "MAX_QUERY_POINTS": "5000"}
+    server = Streamgauge(tmp_path_factory.mktemp("api"), settings)
+    server.start()
+    yield server
+    assert server.stop() == 0
+    assert server.output.count("Traceback") == server.output.count("ZeroDivisionError: on purpose"), server.output
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Streamgauge]]:
+    """Starts a server of this test's own with the settings given; it is killed at the end, whatever happens."""
+    started: list[Streamgauge] = []
+
+    def start(**settings: object) -> Streamgauge:
+        started.append(Streamgauge(tmp_path, settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()

@@ -14,7 +14,12 @@ from tests.support import Listener, Streamgauge, position, wait_until
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamgauge]:
-    settings = {"CHECKPOINT_INTERVAL": "0.5", "LATENESS": "2", "MAX_WEBSOCKET_CONNECTIONS": "8", "MAX_SUBSCRIPTIONS": "10"}
+    settings = {
+        "CHECKPOINT_INTERVAL": "0.5",
+        "LATENESS": "2",
+        "MAX_WEBSOCKET_CONNECTIONS": "8",
+        "MAX_SUBSCRIPTIONS": "10",
+    }
     server = Streamgauge(tmp_path_factory.mktemp("live"), settings | {"WEBSOCKET_HEARTBEAT_INTERVAL": "1"})
     server.start()
     yield server
@@ -139,15 +144,23 @@ def test_the_firehose_since_an_offset(server: Streamgauge) -> None:
 
 def test_bad_messages_get_an_error_and_the_connection_stays(server: Streamgauge) -> None:  # S4-37, S4-34
     bad: list[tuple[str | bytes, str]] = [
-        ("{", "bad_json"), ("", "bad_json"), ("[]", "bad_request"), ("5", "bad_request"), ('{"type": 5}', "bad_request"),
-        ('{"type": "dance"}', "bad_request"), ("{}", "bad_request"), ('{"type": "subscribe"}', "bad_request"),
+        ("{", "bad_json"),
+        ("", "bad_json"),
+        ("[]", "bad_request"),
+        ("5", "bad_request"),
+        ('{"type": 5}', "bad_request"),
+        ('{"type": "dance"}', "bad_request"),
+        ("{}", "bad_request"),
+        ('{"type": "subscribe"}', "bad_request"),
         ('{"type": "subscribe", "query_id": "query_none"}', "not_found"),
         ('{"type": "subscribe", "query": {"query_string": "what"}}', "bad_query"),
         ('{"type": "subscribe", "query": {"query_string": "metric:a", "from": "never"}}', "bad_time_range"),
         ('{"type": "unsubscribe", "subscription_id": "sub_none"}', "not_found"),
         ('{"type": "configure", "max_rate": -1}', "bad_request"),
-        ('{"x":' * 5000, "bad_json"), ("x" * 70_000, "message_too_large"), (b"\x00\xff", "bad_request"),
-    ]  # fmt: skip
+        ('{"x":' * 5000, "bad_json"),
+        ("x" * 70_000, "message_too_large"),
+        (b"\x00\xff", "bad_request"),
+    ]
     with server.listen("clumsy", "?firehose=0") as client:
         for message, code in bad:
             if isinstance(message, bytes):

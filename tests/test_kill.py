@@ -11,7 +11,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,13 @@ class Client:
                 if not self.open:
                     self._next()
                 rows = [
-                    {"name": "load", "metric_type": "counter", "value": value, "id": id, "tags": {"client": str(self.number)}}
+                    {
+                        "name": "load",
+                        "metric_type": "counter",
+                        "value": value,
+                        "id": id,
+                        "tags": {"client": str(self.number)},
+                    }
                     for id, value in self.open.items()
                 ]
                 body = json.dumps(rows if len(rows) > 1 else rows[0])
@@ -108,8 +114,10 @@ def settle(server: Streamgauge, clients: list[Client]) -> None:
     """Each client repeats what it got no answer to."""
     for client in clients:
         if client.open:
-            rows = [{"name": "load", "metric_type": "counter", "value": v, "id": i, "tags": {"client": str(client.number)}}
-                    for i, v in client.open.items()]  # fmt: skip
+            rows = [
+                {"name": "load", "metric_type": "counter", "value": v, "id": i, "tags": {"client": str(client.number)}}
+                for i, v in client.open.items()
+            ]
             receipt = server.call("POST", "/api/metrics", rows, expect=202)
             assert receipt["accepted"] + receipt["duplicate"] == len(rows)
             client.acknowledged |= client.open
@@ -155,10 +163,9 @@ def test_sigterm_under_load_ends_cleanly_and_loses_nothing(server: Streamgauge) 
     check(server, clients, exact=True)
 
 
-def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
+def test_sigterm_answers_what_is_in_flight(serve: Callable[..., Streamgauge]) -> None:
     """A body that arrives slowly while the server is asked to end is still taken, or refused with an answer."""
-    server = Streamgauge(tmp_path)
-    server.start()
+    server = serve()
     body = json.dumps({"name": "slow", "metric_type": "gauge", "value": 1}).encode()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.putrequest("POST", "/api/metrics")

@@ -125,7 +125,9 @@ def log_of(server: Streamgauge) -> list[tuple[int, Entry]]:
 def panes_of(server: Streamgauge, level: int) -> list[dict[str, float]]:
     """The panes of river_level that SQLite holds at a level."""
     with sqlite3.connect(f"file:{server.directory / 'data' / 'streamgauge.db'}?mode=ro", uri=True) as database:
-        rows = database.execute("SELECT generation, data FROM blocks WHERE level = ? AND name = 'river_level'", (level,))
+        rows = database.execute(
+            "SELECT generation, data FROM blocks WHERE level = ? AND name = 'river_level'", (level,)
+        )
         blocks = [Block(data, generation) for generation, data in rows.fetchall()]
     database.close()
     needed = ("count", "sum", "min", "max")

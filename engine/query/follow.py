@@ -82,6 +82,8 @@ class Follower:
         self._groups: Groups | None = None
         self._seen = (-1, -1)
         self._picked: dict[int, _Picked] = {}
+        self._step: int | None = None
+        """The step that the folds of open slots were made for; it follows the resolution."""
         self._closed: tuple[tuple[object, ...], Folded] | None = None
 
     @property
@@ -96,8 +98,7 @@ class Follower:
         if self._groups is None or seen[1] != self._seen[1]:
             self._groups = plan.groups(self.query, engine, limits)
             self._closed = None
-            for picked in self._picked.values():
-                picked.folded = None
+            self._forget_folds()
         elif seen[0] != self._seen[0]:
             others = np.full(seen[0] - len(self._groups.of_series), -1, np.int32)
             self._groups.of_series = np.concatenate([self._groups.of_series, others])
@@ -106,6 +107,9 @@ class Follower:
 
     def read(self, bounds: Bounds, stretches: list[Stretch], groups: Groups, engine: Engine) -> Reading:
         """All the engine holds of the groups' series in the range."""
+        if bounds.step != self._step:
+            self._step = bounds.step
+            self._forget_folds()
         wanted = groups.of_series >= 0
         pending, versions = self._read_pending(bounds, wanted, engine)
         closed_key = (bounds, engine.generation, engine.closed, tuple(versions))
@@ -119,6 +123,10 @@ class Follower:
                 if "increase" in self.need:
                     increases = engine.totals.open(wanted, stretch.start, stretch.end)
         return Reading(opened, pending, increases, closed_key, engine.generation, engine.position)
+
+    def _forget_folds(self) -> None:
+        for picked in self._picked.values():
+            picked.folded = None
 
     def _read_pending(self, bounds: Bounds, wanted: Flags, engine: Engine) -> tuple[list[Panes], list[object]]:
         found: list[Panes] = []

@@ -7,11 +7,11 @@ import secrets
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
 from starlette.requests import Request
 from starlette.routing import Route
 
-from server.api.http import check_parameters, read_object, route
+from server.api.http import as_api_error, check_parameters, read_object, route
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store
@@ -22,8 +22,16 @@ KIND = "alert"
 MAX_SAVED = 10_000
 NOTE = "The alert is kept. This version does not evaluate alerts: it will not fire and notifies nobody."
 
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    return value
+
+
 Text = Annotated[str, Field(min_length=1, max_length=400)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[int | float, BeforeValidator(_number)]
 
 
 class NewAlert(BaseModel):
@@ -34,7 +42,7 @@ class NewAlert(BaseModel):
     name: Text
     metric_name: Text
     alert_type: Literal["threshold", "anomaly"] = "threshold"
-    threshold: StrictInt | Annotated[StrictFloat, Finite]
+    threshold: Number
     condition: Literal[">", "<", "==", "!=", ">=", "<="] = ">"
     notification_channels: list[Literal["email", "slack", "webhook"]] = Field([], max_length=10)
     enabled: StrictBool = True
@@ -88,7 +96,12 @@ def routes(alerts: SavedAlerts, gate: Gate) -> list[Route]:
     """The routes."""
 
     async def create(request: Request) -> Any:
-        return _shown(await alerts.save(NewAlert.model_validate(await read_object(request))))
+        given = await read_object(request)
+        try:
+            body = NewAlert.model_validate(given)
+        except ValidationError as error:
+            raise as_api_error(error) from None
+        return _shown(await alerts.save(body))
 
     async def listing(request: Request) -> Any:
         check_parameters(request, {"enabled_only"})

@@ -21,12 +21,12 @@ START = T0 - T0 % DAY + 12 * HOUR
 
 
 def history(days: int = 3) -> World:
-    """One sample of value 1 every 40 s over some days, flushed now and then."""
+    """One sample of value 1 every 2 min over some days, flushed now and then."""
     world = World(Options(lateness=20_000))
-    for number in range(days * DAY // 40_000):
-        stamp = START + number * 40_000
+    for number in range(days * DAY // 120_000):
+        stamp = START + number * 120_000
         world.apply(entry(stamp, [(KEYS[3], stamp, 1.0)]))
-        if number % 500 == 499:
+        if number % 170 == 169:
             world.flush()
     world.flush()
     return world

@@ -49,7 +49,7 @@ def some_query(random: Random) -> Query:
     return Query("metric", name, (), None, aggregation, group_by, span, step=step)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_dense_answers_are_the_recount(seed: int) -> None:
     random = Random(seed)
     options = Options(lateness=LATENESS, retention=RETENTIONS[seed % 2], pane_memory=(256 << 20, 20_000)[seed // 2 % 2])
@@ -70,7 +70,7 @@ def test_dense_answers_are_the_recount(seed: int) -> None:
     assert world.engine.ledger.accepted == len(world.oracle.samples) + world.oracle.expired
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_dense_replay_is_the_first_run(seed: int) -> None:
     random = Random(1000 + seed)
     options = Options(
@@ -79,17 +79,19 @@ def test_dense_replay_is_the_first_run(seed: int) -> None:
     with patch.object(slots, "FOLD_AT", 50), patch.object(engine_module, "_CHECK_EVERY", 64):
         first = World(options, recount=False)
         again: list[World] = []
-        for given in entries(random, 40):
-            flush, restore = random.random() < 0.3, random.random() < 0.1
+        restores = random.randrange(20)
+        for number, given in enumerate(entries(random, 30)):
+            flush, restore = random.random() < 0.3, number in (restores, restores + 9)
             for world in (first, *again):
                 world.apply(given)
                 if flush or restore:
                     world.flush()
             if restore:
                 again.append(first.restored())
-            assert all(world.state() == first.state() for world in again)
-        assert again
-        for _ in range(20):
+            if again:
+                state = first.state()
+                assert all(world.state() == state for world in again)
+        for _ in range(12):
             query = some_query(random)
             answers = {repr(world.ask(query)) for world in (first, *again)}
             assert len(answers) == 1
