@@ -16,18 +16,21 @@ METRIC, EVENT, REQUEST = range(3)
 _RECORD = np.dtype(
     [
         ("kind", "u1"), ("key", "V16"), ("stamp", "i8"), ("position", "i8"), ("row", "i4"), ("second", "i4"),
+        ("time", "i8"), ("second_time", "i8"),
         ("body", "V8"),
     ]
 )
 
 
 class Seen(NamedTuple):
-    """Where a key first came: log position, row, for a request also its first event and its body's hash."""
+    """Where a key first came: log position, row and its time; for a request also its first event and its body's hash."""
 
     position: int
     row: int
     second: int = 0
     body: bytes = b""
+    time: int = 0
+    second_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class Window:
             return None
         new, self._new = self._new, []
         self._chunks.append((number, new[-1][2]))
-        rows = [(kind, key, stamp, s.position, s.row, s.second, s.body.ljust(8, b"\0")) for kind, key, stamp, s in new]
+        rows = [
+            (kind, key, stamp, s.position, s.row, s.second, s.time, s.second_time, s.body.ljust(8, b"\0"))
+            for kind, key, stamp, s in new
+        ]
         return np.array(rows, _RECORD).tobytes()
 
     def oldest_chunk(self, newest: int) -> int:
@@ -101,10 +107,10 @@ class Window:
         for number, data in chunks:
             records = np.frombuffer(data, _RECORD)
             for record in records:
-                kind, key, at, position, row, second, body = record.item()
+                kind, key, at, position, row, second, time, second_time, body = record.item()
                 hashed = body if kind == REQUEST else b""
                 self.expire(at)  # a key may have been forgotten and have come again
-                self.add(kind, bytes(key), at, Seen(position, row, second, bytes(hashed)))
+                self.add(kind, bytes(key), at, Seen(position, row, second, bytes(hashed), time, second_time))
             self._new.clear()
             self._chunks.append((number, int(records["stamp"][-1])))
         self.expire(stamp)

@@ -164,7 +164,9 @@ class Engine:
             (begin, end), (event_begin, event_end) = request.metrics, request.events
             seen = self.seen.find(dedup.REQUEST, request.key)
             if seen is None:
-                where = Seen(applied.position, begin, event_begin, request.body)
+                time = int(entry.batch.times[begin]) if entry.batch and begin < end else 0
+                event_time = entry.events[event_begin].time if event_begin < event_end else 0
+                where = Seen(applied.position, begin, event_begin, request.body, time, event_time)
                 self.seen.add(dedup.REQUEST, request.key, self.stamp, where)
                 continue
             duplicate[begin:end] = True
@@ -176,26 +178,33 @@ class Engine:
                 self.ledger.duplicate -= rows  # they are marked as repeats below, but count as refused
                 continue
             applied.first.update((row, (seen.position, seen.row + row - begin)) for row in range(begin, end))
+            if begin < end:
+                applied.first_time[begin] = seen.time
+            if event_begin < event_end:
+                applied.events_first_time[event_begin] = seen.second_time
             applied.events_first.update(
                 (row, (seen.position, seen.second + row - event_begin)) for row in range(event_begin, event_end)
             )
         if entry.batch:
-            self._find_ids(dedup.METRIC, entry.batch.ids, duplicate, applied.first, applied.position)
-        ids = {row: event.id for row, event in enumerate(entry.events) if event.id is not None}
-        self._find_ids(dedup.EVENT, ids, events_duplicate, applied.events_first, applied.position)
+            metric_ids = {row: (key, int(entry.batch.times[row])) for row, key in entry.batch.ids.items()}
+            self._find_ids(dedup.METRIC, metric_ids, duplicate, applied.first, applied.first_time, applied.position)
+        ids = {row: (event.id, event.time) for row, event in enumerate(entry.events) if event.id is not None}
+        first, first_time = applied.events_first, applied.events_first_time
+        self._find_ids(dedup.EVENT, ids, events_duplicate, first, first_time, applied.position)
 
     def _find_ids(
-        self, kind: int, ids: dict[int, bytes], duplicate: Flags, first: dict[int, tuple[int, int]], position: int
-    ) -> None:
-        for row, key in ids.items():
+        self, kind: int, ids: dict[int, tuple[bytes, int]], duplicate: Flags, first: dict[int, tuple[int, int]],
+        first_time: dict[int, int], position: int,
+    ) -> None:  # fmt: skip
+        for row, (key, time) in ids.items():
             if duplicate[row]:
                 continue
             seen = self.seen.find(kind, key)
             if seen is None:
-                self.seen.add(kind, key, self.stamp, Seen(position, row))
+                self.seen.add(kind, key, self.stamp, Seen(position, row, time=time))
             else:
                 duplicate[row] = True
-                first[row] = (seen.position, seen.row)
+                first[row], first_time[row] = (seen.position, seen.row), seen.time
 
     def _deliver(self, entry: Entry, applied: Applied) -> Delivery:
         events = list(enumerate(entry.events))

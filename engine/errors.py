@@ -2,6 +2,7 @@
 
 EngineError
 ├── BadQuery        the question cannot be understood; the message says where
+│   └── BadTimeRange    its range or step can hold nothing
 ├── TooExpensive    the question is beyond a limit; the message says what would fit
 ├── OutOfReach      raw values are wanted further back than they are kept; says the range that fits
 └── BadCheckpoint   stored state that is damaged or of an unknown version
@@ -18,6 +19,10 @@ class EngineError(Exception):
 
 class BadQuery(EngineError):
     code = "bad_query"
+
+
+class BadTimeRange(BadQuery):
+    code = "bad_time_range"
 
 
 class TooExpensive(EngineError):

@@ -138,7 +138,8 @@ class Applied:
     """What applying one entry gave. None stands for "no row": nothing late, nothing repeated.
 
     late, duplicate: bool[n] over the batch rows; events_duplicate: bool[m] over the events.
-    first: for duplicate rows, row -> (position, row) where it counted; events_first likewise.
+    first: for duplicate rows, row -> (position, row) where it counted; first_time: the time it counted at, known for
+    repeated ids and for the first row of a repeated request; events_first and events_first_time likewise.
     conflicts: indices into entry.requests whose key came before with another body; their rows count as rejected.
     """
 
@@ -149,6 +150,8 @@ class Applied:
     events_duplicate: Flags | None = None
     first: dict[int, tuple[int, int]] = field(default_factory=dict)
     events_first: dict[int, tuple[int, int]] = field(default_factory=dict)
+    first_time: dict[int, int] = field(default_factory=dict)
+    events_first_time: dict[int, int] = field(default_factory=dict)
     conflicts: list[int] = field(default_factory=list)
 
 

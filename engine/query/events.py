@@ -9,7 +9,7 @@ import numpy as np
 
 from engine import panes
 from engine.aggregates import find
-from engine.errors import BadQuery
+from engine.errors import BadTimeRange
 from engine.model import Floats
 from engine.query.execute import Table
 from engine.query.plan import Bounds, Limits, check_points, needs
@@ -33,12 +33,12 @@ def fields(query: Query) -> list[str]:
 
 
 def bounds(query: Query, at: int) -> Bounds:
-    """When an event query looks: to the ms, or to whole steps. Raises BadQuery for a range that ends too early."""
+    """When an event query looks: to the ms, or to whole steps. Raises BadTimeRange for a range that ends too early."""
     unit = query.step or 1
     last = at + 1 if query.end is None else query.end
     start = last - query.range if query.start is None else query.start
     if start >= last:
-        raise BadQuery("the range ends before it starts: `from` must be earlier than `to`, or than now")
+        raise BadTimeRange("the range ends before it starts: `from` must be earlier than `to`, or than now")
     end = -(-last // unit) * unit
     start = end - -(-query.range // unit) * unit if query.start is None else start - start % unit
     return Bounds(start, end, query.step, unit, 0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.aggregates import Aggregate
 from engine.engine import Engine
-from engine.errors import BadQuery, TooExpensive
+from engine.errors import BadTimeRange, TooExpensive
 from engine.levels import BASE, LEVELS, SPANS, WIDTHS, ceil, floor
 from engine.model import COUNTER, Codes
 from engine.query.value import Query
@@ -72,9 +72,9 @@ class Groups:
 
 
 def bounds(query: Query, engine: Engine, at: int) -> Bounds:
-    """When the query looks, as of `at`. Raises BadQuery for a range that ends before it starts."""
+    """When the query looks, as of `at`. Raises BadTimeRange for a range that ends before it starts."""
     if query.start is not None and query.start >= (at + 1 if query.end is None else query.end):
-        raise BadQuery("the range ends before it starts: `from` must be earlier than `to`, or than now")
+        raise BadTimeRange("the range ends before it starts: `from` must be earlier than `to`, or than now")
     last = at + 1 if query.end is None else query.end
     start = last - query.range if query.start is None else query.start
     finest = _finest(start, query.step, engine)

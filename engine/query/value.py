@@ -14,7 +14,7 @@ from engine.matchers import Matcher
 UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 MAX_GROUP_LABELS = 10
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
-_QUERY = re.compile(r"""\s*(metric|event):("(?:[^"\\]|\\.)*"|[^{}"][^{}]*?)\s*(\{.*\})?\s*""", re.DOTALL)
+_QUERY = re.compile(r"""\s*(metric|event):\s*("(?:[^"\\]|\\.)*"|[^{}"\s][^{}]*?)\s*(\{.*\})?\s*""", re.DOTALL)
 
 Params = tuple[tuple[str, Any], ...]
 

@@ -209,6 +209,7 @@ class IngestApp:
         applied, row = placed.applied, placed.row
         position = applied.position
         if applied.duplicate is not None and applied.duplicate[row]:
+            sample = sample._replace(time=applied.first_time.get(row, sample.time))
             position, row = applied.first.get(row, (position, row))
         return Answer(201, metric_json(sample, self._collector.river.offset(position), row))
 
@@ -217,6 +218,7 @@ class IngestApp:
         applied, index = placed.applied, placed.event
         position = applied.position
         if applied.events_duplicate is not None and applied.events_duplicate[index]:
+            event = event._replace(time=applied.events_first_time.get(index, event.time))
             position, index = applied.events_first.get(index, (position, index))
         return Answer(201, event_json(event, self._collector.river.offset(position), index))
 

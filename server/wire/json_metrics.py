@@ -156,9 +156,8 @@ class MetricParser:
             codes = [hot[r.metric_type][r.name][_join((r.tags,))] for r in rows]
             return np.fromiter(codes, np.int32, len(codes))
         except KeyError:
-            pass
+            codes = []
         hot = self._cache.follow()
-        codes: list[int] = []
         for row in rows:
             tags = bytes(row.tags)
             try:
