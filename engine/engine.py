@@ -281,6 +281,8 @@ class Engine:
     ) -> None:
         slot = self.open.get(start)
         if slot is None:
+            for older in self.open.values():
+                older.raw.settle()
             slot = self.open[start] = Slot(start, levels.BASE, self.catalogue)
         slot.add(series, times, positions, values)
         totals = self.catalogue.totals[series]

@@ -35,6 +35,11 @@ class Growing:
         """What is there now, without a copy."""
         return self._data[: self.size]
 
+    def settle(self) -> None:
+        """Gives back the room to grow, where it is a good part of the whole: not much more is expected."""
+        if len(self._data) > 64 and self.size * 5 < len(self._data) * 4:
+            self._data = self._data[: self.size].copy()
+
     def _reserve(self, n: int) -> None:
         if self.size + n > len(self._data):
             grown = np.empty(max(len(self._data) * 2, self.size + n), self._data.dtype)

@@ -41,6 +41,11 @@ class Samples:
         self.positions.extend(positions)
         self.values.extend(values)
 
+    def settle(self) -> None:
+        """Gives back room that is not needed as long as only stragglers come."""
+        for column in (self.series, self.times, self.positions, self.values):
+            column.settle()
+
     def view(self) -> tuple[Codes, Ints, Ints, Floats]:
         """The columns as they are now."""
         return self.series.view(), self.times.view(), self.positions.view(), self.values.view()

@@ -8,8 +8,8 @@ import numpy as np
 
 from engine.model import Codes, Hints
 
-MAX_ENTRIES = 100_000
-MAX_BYTES = 48 << 20
+MAX_ENTRIES = 250_000
+MAX_BYTES = 128 << 20
 _OVERHEAD = 250  # bytes of one entry besides its texts: objects, table slots
 
 Hot = dict[str, dict[str, dict[bytes, int]]]

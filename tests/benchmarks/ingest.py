@@ -26,7 +26,7 @@ def _spent(samples: int, spent: Spent, more: str = "") -> str:
 
 ROUNDS = 3
 SETTLE = {"LATENESS": 10}
-"""Slots close 10 s behind arrival instead of 60 s, so that a short run closes, rolls up and stores as a long one does."""
+"""Slots close 10 s behind arrival instead of 60 s, so that a short run rolls up and stores like a long one."""
 
 
 def _compare(folder: Path, series: int, seconds: float) -> tuple[float, float | None, str]:
@@ -51,7 +51,9 @@ def _compare(folder: Path, series: int, seconds: float) -> tuple[float, float | 
                 samples, spent = load.send_for(peer.port, peer.pid, lines, seconds)
                 others.append(samples / spent.cpu)
         most = peak_bytes(server.pid) >> 20
-    note = _spent(total, Spent(cpu, wall), f", turns {min(rates):,.0f} to {max(rates):,.0f}, at most {most} MiB resident")
+    note = _spent(
+        total, Spent(cpu, wall), f", turns {min(rates):,.0f} to {max(rates):,.0f}, at most {most} MiB resident"
+    )
     return median(rates), median(others) if others else None, note
 
 

@@ -23,9 +23,7 @@ def per_series(folder: Path, quick: bool) -> Iterator[Figure]:
     """Real servers in real time, with their default settings: each gets a sample of every series every 10 s."""
     with ExitStack() as stack:
         idle = stack.enter_context(running(ours(folder)))
-        servers = {
-            (kind, count): stack.enter_context(running(ours(folder))) for kind in TYPES for count in (FEW, MANY)
-        }
+        servers = {(kind, count): stack.enter_context(running(ours(folder))) for kind in TYPES for count in (FEW, MANY)}
         bodies = {key: batches(make_series(key[1], (key[0],)), rounds=1) for key in servers}
         due = time.monotonic()
         for _ in range(3 if quick else ROUNDS):

@@ -139,7 +139,7 @@ def _delays(run: Run, subscribers: list[Subscriber], skip: float) -> np.ndarray:
         if found.max() >= len(one.times):
             raise RuntimeError("an update that covers the last receipt never came")
         np.maximum(last, np.array(one.times)[found], out=last)
-    return (last - sent)[sent >= sent.min() + skip]
+    return np.asarray((last - sent)[sent >= sent.min() + skip])
 
 
 def _query(series: Series) -> dict[str, object]:
@@ -175,7 +175,9 @@ def latency(folder: Path, quick: bool) -> Iterator[Figure]:
         who = "1 subscriber" if count == 1 else f"last of {count:,}"
         note = f"{frames:,} updates, {spent.cpu / spent.wall:.0%} of the core, worst {delays.max() * 1000:.1f} ms"
         yield Figure(f"POST to its update, {who}, p50", float(np.quantile(delays, 0.5)) * 1000, "ms")
-        yield Figure(f"POST to its update, {who}, p99", float(np.quantile(delays, 0.99)) * 1000, "ms", target, note=note)
+        yield Figure(
+            f"POST to its update, {who}, p99", float(np.quantile(delays, 0.99)) * 1000, "ms", target, note=note
+        )
 
 
 def growth(folder: Path, quick: bool) -> Iterator[Figure]:

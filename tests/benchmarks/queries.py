@@ -12,9 +12,10 @@ from statistics import median
 from urllib.parse import quote
 
 from tests.benchmarks import load
-from tests.benchmarks.machine import PROMETHEUS, VICTORIA, Prometheus, free_port, installed, ours, running, victoria
+from tests.benchmarks.machine import PROMETHEUS, VICTORIA, Prometheus, installed, ours, running, victoria
 from tests.benchmarks.samples import Series, head, make_series, now, row
 from tests.benchmarks.table import Figure
+from tests.support import free_port
 
 SERIES, LABEL = 1000, "service"
 SPAN, EVERY, STEP = 3_600_000, 10_000, 15

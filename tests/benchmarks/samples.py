@@ -77,36 +77,30 @@ def head(path: str, length: int) -> bytes:
 def batches(series: list[Series], size: int = BATCH, rounds: int = 2, seed: int = 1) -> list[Body]:
     """Bodies of POST /api/metrics with `size` rows that go through all series `rounds` times, shuffled."""
     return [
-        Body("/api/metrics", _cut([row(one, value)[:-1] + b',"timestamp":', *_JOIN] for one, value in chunk), len(chunk))
+        Body(
+            "/api/metrics",
+            _cut(b"[", [row(*drawn)[:-1] + b',"timestamp":' for drawn in chunk], b"},", b"}]"),
+            len(chunk),
+        )
         for chunk in _chunks(series, size, rounds, seed)
     ]
 
 
-_JOIN = (b"},",)
-
-
-def _cut(rows: object) -> list[bytes]:
-    parts = [b"["]
-    for before, after in rows:  # type: ignore[attr-defined]
-        parts[-1] += before
-        parts.append(after)
-    parts[-1] = b"}]"
-    return parts
+def _cut(begin: bytes, rows: list[bytes], between: bytes, end: bytes) -> list[bytes]:
+    """The parts between which the time belongs: each row up to its time begins with what ends the row before."""
+    return [begin + rows[0], *(between + one for one in rows[1:]), end]
 
 
 def imports(series: list[Series], size: int = BATCH, rounds: int = 2, seed: int = 1) -> list[Body]:
     """The same samples as `batches`, as VictoriaMetrics' JSON lines for POST /api/v1/import."""
     bodies = []
     for chunk in _chunks(series, size, rounds, seed):
-        lines = []
+        lines: list[bytes] = []
         for one, value in chunk:
             labels = {"__name__": one.name, **one.labels}
             line = json.dumps({"metric": labels, "values": [value]}, separators=(",", ":"))
-            lines.append([line[:-1].encode() + b',"timestamps":[', b"]}\n"])
-        parts = _cut(lines)
-        parts[0] = parts[0][1:]
-        parts[-1] = b"]}\n"
-        bodies.append(Body("/api/v1/import", parts, len(chunk)))
+            lines.append(line[:-1].encode() + b',"timestamps":[')
+        bodies.append(Body("/api/v1/import", _cut(b"", lines, b"]}\n", b"]}\n"), len(chunk)))
     return bodies
 
 

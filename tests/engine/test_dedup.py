@@ -24,7 +24,9 @@ def rows(count: int, stamp: int = T0, at: int = 3) -> list[tuple[bytes, int, flo
     return [(KEYS[at], stamp, float(number)) for number in range(count)]
 
 
-def request(number: int, metrics: tuple[int, int], events: tuple[int, int] = (0, 0), body: bytes = b"12345678") -> KeyedRequest:
+def request(
+    number: int, metrics: tuple[int, int], events: tuple[int, int] = (0, 0), body: bytes = b"12345678"
+) -> KeyedRequest:
     return KeyedRequest(key(number), body, metrics, events)
 
 
@@ -91,7 +93,9 @@ def test_repeats_are_known_after_a_restore(body: bytes) -> None:
     world.apply(given)
     world.flush()
     again = world.restored()
-    applied, _ = again.apply(entry(T0 + 1, rows(2), ids={0: key(0)}, events=[event], requests=[request(5, (1, 2), body=body)]))
+    applied, _ = again.apply(
+        entry(T0 + 1, rows(2), ids={0: key(0)}, events=[event], requests=[request(5, (1, 2), body=body)])
+    )
     assert applied.duplicate is not None and applied.duplicate.all()
     assert applied.events_duplicate is not None and applied.events_duplicate.all()
     assert applied.first == {0: (1, 0), 1: (1, 1)} and applied.conflicts == []
@@ -160,7 +164,9 @@ def test_the_window_is_the_same_after_any_restore(seed: int) -> None:
             restored.restore(sorted(chunks.items()), stamp)
             assert len(restored) == len(window)
             for kind in (METRIC, EVENT, REQUEST):
-                assert [restored.find(kind, key(n)) for n in range(15)] == [window.find(kind, key(n)) for n in range(15)]
+                assert [restored.find(kind, key(n)) for n in range(15)] == [
+                    window.find(kind, key(n)) for n in range(15)
+                ]
             if random.random() < 0.5:
                 window = restored
 
@@ -186,7 +192,9 @@ def test_the_ledger_adds_up_whatever_comes(seed: int) -> None:
     for _ in range(150):
         stamp += random.choice([0, 10, 3000])
         count = random.randrange(6)
-        events = [Event(stamp, "e", None, None, b"{}", key(random.randrange(40)) if random.random() < 0.5 else None)] * random.randrange(3)
+        events = [
+            Event(stamp, "e", None, None, b"{}", key(random.randrange(40)) if random.random() < 0.5 else None)
+        ] * random.randrange(3)
         cut = random.randrange(count + 1)
         requests = [request(random.randrange(30), (0, cut), (0, len(events)), random.choice([b"a" * 8, b"b" * 8]))]
         refused = {"bad_value": random.randrange(3)}
@@ -195,7 +203,8 @@ def test_the_ledger_adds_up_whatever_comes(seed: int) -> None:
         repeat = random.random() < 0.2 and sequence > 0
         sequence += not repeat
         world.apply(
-            entry(stamp, batch, epoch=5, sequence=sequence, ids=ids, events=events, requests=requests if random.random() < 0.5 else (),
+            entry(stamp, batch, epoch=5, sequence=sequence, ids=ids, events=events,
+                  requests=requests if random.random() < 0.5 else (),
                   rejected=refused)
         )  # fmt: skip
         if not repeat:

@@ -17,7 +17,8 @@ from engine.matchers import make, parse
     [
         ('{a="x"}', "x", True), ('{a="x"}', "xx", False), ('{a=""}', "", True), ('{a!="x"}', "", True),
         ('{a=~"x|y"}', "y", True), ('{a=~"x"}', "xx", False), ('{a=~"x.*"}', "xx", True), ('{a!~"x.*"}', "xx", False),
-        ('{a=~".*"}', "", True), ('{a=~".+"}', "", False), ('{ a = "b\\"c" , }', 'b"c', True), ('{a="b\\\\n"}', "b\\n", True),
+        ('{a=~".*"}', "", True), ('{a=~".+"}', "", False),
+        ('{ a = "b\\"c" , }', 'b"c', True), ('{a="b\\\\n"}', "b\\n", True),
         ('{a="b\\nc"}', "b\nc", True), ('{a="},{"}', "},{", True),
     ],
 )  # fmt: skip
@@ -35,7 +36,8 @@ def test_several_are_read_in_order() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "{", '{a}', '{a=}', '{a="b}', '{a="b" c="d"}', '{="b"}', '{a=="b"}', "{,}", '{a="b",,}', '{a=~"("}', '{a=~"[z-a]"}',
+    ["", "a", "{", '{a}', '{a=}', '{a="b}', '{a="b" c="d"}', '{="b"}', '{a=="b"}', "{,}",
+     '{a="b",,}', '{a=~"("}', '{a=~"[z-a]"}',
      '{a=~"(a+)+"}', '{a=~"(a*)*b"}', '{a=~"' + "x" * 501 + '"}'],
 )  # fmt: skip
 def test_what_is_refused(text: str) -> None:

@@ -43,7 +43,11 @@ def spread(world: World, query: Query) -> dict[tuple[tuple[str, ...], int], floa
     bounds = plan.bounds(query, world.engine, world.engine.stamp)
     groups = plan.groups(query, world.engine, Limits())
     table = execute_custom(
-        query, bounds, groups, raw(world.engine, bounds, groups), lambda values, params: values[-1] - values[0] + params.get("plus", 0)
+        query,
+        bounds,
+        groups,
+        raw(world.engine, bounds, groups),
+        lambda values, params: values[-1] - values[0] + params.get("plus", 0),
     )
     return {
         (group, time): value for group, values in zip(table.groups, table.values.tolist(), strict=True)

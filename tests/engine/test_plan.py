@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from engine.aggregates import AGGREGATES, Registry, find
 from engine.engine import Options
 from engine.errors import BadQuery, TooExpensive
-from engine.levels import DAY, HOUR, MINUTE, SECOND, WIDTHS, Retention
+from engine.levels import DAY, HOUR, MINUTE, SECOND, SPANS, WIDTHS, Retention
 from engine.matchers import parse
 from engine.query import plan
 from engine.query.plan import OPEN, Limits
@@ -42,10 +43,12 @@ def world() -> World:
 @pytest.mark.parametrize("end", [None, START + 40 * HOUR + 12_345, START + 71 * HOUR])
 def test_every_moment_is_covered_once(world: World, span: int, step: int | None, end: int | None) -> None:
     start = None if end is None else end - span
-    bounds = plan.bounds(Query("metric", NAME, range=span, step=step, start=start, end=end), world.engine, world.engine.stamp)
+    bounds = plan.bounds(
+        Query("metric", NAME, range=span, step=step, start=start, end=end), world.engine, world.engine.stamp
+    )
     stretches = sorted(plan.cover(bounds, world.engine), key=lambda stretch: stretch.start)
     assert stretches[0].start == bounds.start and stretches[-1].end == bounds.end
-    for one, following in zip(stretches, stretches[1:], strict=False):
+    for one, following in itertools.pairwise(stretches):
         assert one.end == following.start
     for level, begin, finish in stretches:
         if level == OPEN:
@@ -128,6 +131,17 @@ def test_retention_moves_old_ranges_to_coarser_panes() -> None:
     assert world.engine.ledger.expired == 1
 
 
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize("off", [0, 1, -1, 12_345_678])
+def test_the_horizon_is_the_oldest_block_that_is_not_expired(level: int, off: int) -> None:
+    retention, watermark = Retention(), START + off
+    horizon = retention.horizon(level, watermark)
+    assert not retention.expired(level, horizon, watermark)
+    assert retention.expired(level, horizon - SPANS[level], watermark)
+    assert watermark - retention.keep[level] - SPANS[level] < horizon <= watermark - retention.keep[level]
+    assert (retention.level_of(horizon, watermark) or 0) <= level
+
+
 def test_a_range_that_ends_before_it_starts_is_refused(world: World) -> None:
     for query in (Query("metric", NAME, start=5000, end=5000), Query("metric", NAME, start=world.engine.stamp + 1)):
         with pytest.raises(BadQuery, match="ends before it starts"):
@@ -195,7 +209,13 @@ def test_aggregations_by_name() -> None:
 
 
 def test_durations_and_targets() -> None:
-    assert [parse_duration(text) for text in ("1s", "15m", "2 h", "7d", "2w")] == [1000, 900_000, 2 * HOUR, 7 * DAY, 14 * DAY]
+    assert [parse_duration(text) for text in ("1s", "15m", "2 h", "7d", "2w")] == [
+        1000,
+        900_000,
+        2 * HOUR,
+        7 * DAY,
+        14 * DAY,
+    ]
     for bad in ("", "0s", "5", "m", "1.5h", "-1h", "999999999w"):
         with pytest.raises(BadQuery):
             parse_duration(bad)

@@ -17,7 +17,9 @@ texts = st.text(max_size=8)
 
 
 @given(texts, st.integers(0, 4), st.integers(0, 2), texts, st.dictionaries(texts, texts, max_size=4))
-def test_a_key_is_read_as_it_was_packed(name: str, type: int, temporality: int, unit: str, labels: dict[str, str]) -> None:
+def test_a_key_is_read_as_it_was_packed(
+    name: str, type: int, temporality: int, unit: str, labels: dict[str, str]
+) -> None:
     packed = pack_series_key(name, type, temporality, unit, labels.items())
     assert parse_series_key(packed) == SeriesKey(name, type, temporality, unit, tuple(sorted(labels.items())))
     assert packed == pack_series_key(name, type, temporality, unit, reversed(list(labels.items())))
@@ -27,7 +29,8 @@ def test_a_key_is_read_as_it_was_packed(name: str, type: int, temporality: int, 
 def test_series_are_told_apart_by_name_type_temporality_and_labels_not_by_unit() -> None:
     keys = [
         pack_series_key("a", GAUGE), pack_series_key("b", GAUGE), pack_series_key("a", TIMER),
-        pack_series_key("a", COUNTER), pack_series_key("a", COUNTER, DELTA), pack_series_key("a", GAUGE, 0, "", [("x", "1")]),
+        pack_series_key("a", COUNTER), pack_series_key("a", COUNTER, DELTA),
+        pack_series_key("a", GAUGE, 0, "", [("x", "1")]),
         pack_series_key("a", GAUGE, 0, "ms"), pack_series_key("a", GAUGE, 0, "s", [("x", "1")]),
     ]  # fmt: skip
     catalogue = Catalogue()
@@ -44,7 +47,9 @@ label_sets = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["", "1", "
 
 @given(
     st.lists(st.tuples(st.sampled_from("mn"), st.integers(0, 1), label_sets), min_size=1, max_size=15),
-    st.sampled_from(['{a="1"}', '{a!="1"}', '{a=~"1|2"}', '{a!~".*"}', '{b=""}', '{a=~".+",c!="2"}', '{zz=""}', '{zz="1"}', "{}"]),
+    st.sampled_from(
+        ['{a="1"}', '{a!="1"}', '{a=~"1|2"}', '{a!~".*"}', '{b=""}', '{a=~".+",c!="2"}', '{zz=""}', '{zz="1"}', "{}"]
+    ),
     st.sampled_from([None, 0, 1]),
 )
 def test_selecting_is_what_the_matchers_say_of_each_series(
@@ -67,7 +72,9 @@ def test_selecting_is_what_the_matchers_say_of_each_series(
 
 
 def keyed(count: int, name: str = "m", type: int = GAUGE, temporality: int = 0) -> list[bytes]:
-    return [pack_series_key(name, type, temporality, "", [("user", str(n)), ("host", str(n % 2))]) for n in range(count)]
+    return [
+        pack_series_key(name, type, temporality, "", [("user", str(n)), ("host", str(n % 2))]) for n in range(count)
+    ]
 
 
 def test_series_beyond_the_budget_of_a_name_fold_into_one_and_stay_exact() -> None:
@@ -88,7 +95,9 @@ def test_series_beyond_the_budget_of_a_name_fold_into_one_and_stay_exact() -> No
     other = world.ask(Query("metric", "m", parse('{__other__="true"}'), aggregation="count", range=3_600_000))
     assert other.rows[(), 0][1] == 135
     by_user = world.ask(Query("metric", "m", aggregation="count", group_by=("user",), range=3_600_000)).rows
-    assert {group: count for (group, _), (_, count) in by_user.items()} == {(str(n),): 3 for n in range(5)} | {("",): 135}
+    assert {group: count for (group, _), (_, count) in by_user.items()} == {(str(n),): 3 for n in range(5)} | {
+        ("",): 135
+    }
 
 
 def test_known_series_go_on_beside_the_folded_ones_also_after_a_restore() -> None:
@@ -117,15 +126,17 @@ def test_folded_deltas_have_an_increase_and_folded_totals_none() -> None:
         world = World(Options(max_series_per_name=1), recount=False)
         first, *others = keyed(6, type=COUNTER, temporality=temporality)
         world.apply(entry(T0, [(first, T0, 5.0)]))
-        for time in (T0, T0 + 1000):
-            world.apply(entry(time, [(key, time, 5.0) for key in others]))
+        for time, value in ((T0, 2.0), (T0 + 1000, 8.0)):
+            world.apply(entry(time, [(key, time, value) for key in others]))
         other = Query("metric", "m", parse('{__other__="true"}'), aggregation="increase", range=60_000)
         assert world.ask(other).rows[(), 0] == (wanted, 10)
 
 
 def test_a_label_that_comes_late_is_absent_in_the_series_before() -> None:
     catalogue = Catalogue()
-    catalogue.resolve([pack_series_key("m", GAUGE), pack_series_key("m", GAUGE, 0, "", [("z", "1")]), pack_series_key("m", TIMER)])
+    catalogue.resolve(
+        [pack_series_key("m", GAUGE), pack_series_key("m", GAUGE, 0, "", [("z", "1")]), pack_series_key("m", TIMER)]
+    )
     assert catalogue.names["m"].codes("z").tolist() == [0, 1, 0]
     assert catalogue.names["m"].codes("nowhere").tolist() == [0, 0, 0]
     catalogue.resolve([pack_series_key("m", GAUGE, 0, "", [("z", "")])])

@@ -79,9 +79,8 @@ def drive(world: World, script: list[Any], asked: list[Query]) -> None:
     """Plays a script, asking after each step."""
     stamp = T0
     for number, step in enumerate(script):
-        if step == "begin" or step == "flush":
-            if world.flushing is None:
-                world.begin_flush()
+        if (step == "begin" or step == "flush") and world.flushing is None:
+            world.begin_flush()
         if step in ("end", "flush"):
             if world.flushing is not None:
                 world.end_flush()

@@ -15,7 +15,7 @@ from engine import panes
 from engine.kernels.grouping import group
 from engine.panes import Panes
 from engine.sketches import columns, exponential, hyperloglog
-from tests.engine_support import check_quantile
+from tests.recount import check_quantile
 
 RANKS = (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 Make = Callable[[np.random.Generator, int], np.ndarray]
@@ -41,7 +41,12 @@ def singles(values: np.ndarray, times: np.ndarray | None = None, positions: np.n
     order = np.arange(n)
     times = order if times is None else times
     return panes.of_samples(
-        np.zeros(n, np.int32), times, times, order if positions is None else positions, values.astype(float), values.astype(float)
+        np.zeros(n, np.int32),
+        times,
+        times,
+        order if positions is None else positions,
+        values.astype(float),
+        values.astype(float),
     )
 
 
@@ -103,7 +108,17 @@ def test_merging_is_commutative_and_associative(shape: str) -> None:
         assert buckets(other) == buckets(whole)
         assert other.sketches is not None and whole.sketches is not None
         assert other.sketches.registers.tolist() == whole.sketches.registers.tolist()
-        for name in ("count", "min", "max", "first", "last", "first_time", "last_time", "first_position", "last_position"):
+        for name in (
+            "count",
+            "min",
+            "max",
+            "first",
+            "last",
+            "first_time",
+            "last_time",
+            "first_position",
+            "last_position",
+        ):
             assert other.state[name][0] == whole.state[name][0]
         if "huge" not in shape and shape not in ("powers of two", "everything"):
             magnitude = math.fsum(map(abs, values))
@@ -122,7 +137,11 @@ def test_more_buckets_than_allowed_are_downscaled_by_the_union_alone() -> None:
     finer = exponential.downscale(exponential.encode(values), np.full(len(values), exponential.SCALE - scale - 1))
     assert len(np.unique(finer)) > exponential.MAX_BUCKETS
     # Parts that had to downscale themselves, parts that did not, and exact ones give the same.
-    pieces = [fold_all(singles(values[:30_000])), fold_all(singles(values[30_000:30_050])), fold_all(singles(values[30_050:30_500]))]
+    pieces = [
+        fold_all(singles(values[:30_000])),
+        fold_all(singles(values[30_000:30_050])),
+        fold_all(singles(values[30_050:30_500])),
+    ]
     pieces += [singles(values[30_500:30_510]), fold_all(singles(values[30_510:]))]
     for _ in range(5):
         rng.shuffle(pieces)  # type: ignore[arg-type]
@@ -184,14 +203,20 @@ def test_unique_is_unknown_where_a_part_kept_no_registers() -> None:
     values = np.arange(200, dtype=float)
     with_registers, without = fold_all(singles(values), unique=True), fold_all(singles(values))
     small = fold_all(singles(values[:10]))
-    for parts, known in (([with_registers, small], True), ([with_registers, without], False), ([without, small], False)):
+    for parts, known in (
+        ([with_registers, small], True),
+        ([with_registers, without], False),
+        ([without, small], False),
+    ):
         folded = fold_all(panes.concat(parts), unique=True)
         assert folded.sketches is not None
         assert np.isnan(columns.distinct(folded.sketches, folded.state["count"])[0]) != known
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(-10, 10)), min_size=1, max_size=40), st.randoms())
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(-10, 10)), min_size=1, max_size=40), st.randoms()
+)
 def test_first_and_last_are_by_time_and_position(points: list[tuple[int, int, float]], random: object) -> None:
     # Positions rise in arrival order; times need not.
     points = [(time, row // 2, value) for row, (time, _, value) in enumerate(points)]
