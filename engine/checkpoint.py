@@ -45,7 +45,8 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
     names = engine.catalogue.names.values()
     header = {
         "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
-        "rolled": list(engine.rolled), "generation": engine.generation, "series": len(engine.catalogue),
+        "rolled": list(engine.rolled), "horizons": list(engine.horizons),
+        "generation": engine.generation, "series": len(engine.catalogue),
         "open": open_slots, "totals": list(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
         "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers),
         "sketched": sorted(engine.catalogue.sketched),
@@ -95,6 +96,7 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine.flushed_series = header["series"]
     engine.position, engine.stamp = header["position"], header["stamp"]
     engine.watermark, engine.closed = header["watermark"], header["closed"]
+    engine.horizons = tuple(header["horizons"])
     engine.rolled, engine.generation = tuple(header["rolled"]), header["generation"]
     engine._unchecked = header["unchecked"]
     engine.ledger = Ledger.of_dict(header["ledger"])

@@ -23,7 +23,7 @@ _RECORD = np.dtype(
 
 
 class Seen(NamedTuple):
-    """Where a key first came: log position, row and its time; for a request also its first event and its body's hash."""
+    """Where a key first came: log position, row, its time; for a request also its first event and its body's hash."""
 
     position: int
     row: int

@@ -76,6 +76,9 @@ class Engine:
         self.pending: Slots = {}
         self.frozen: Slots = {}
         """Pending panes that a flush is writing."""
+        self.horizons: tuple[int, ...] = (0,) * len(WIDTHS)
+        """Per level, the start of the oldest block it keeps. Never moves back, even when a retention is raised: what
+        was let go of is not there any more."""
         self.rolled: tuple[int, ...] = (0,) * len(WIDTHS)
         """Per level, up to where the store has folded its blocks into the next level."""
         self.generation = 0
@@ -118,6 +121,10 @@ class Engine:
         if stamp > self.stamp:
             self.stamp = stamp
             self.watermark = max(self.watermark, stamp - self.options.lateness)
+            keep = self.options.retention
+            self.horizons = tuple(
+                max(horizon, keep.horizon(level, self.watermark)) for level, horizon in enumerate(self.horizons)
+            )
             self.seen.expire(stamp)
             boundary = floor(self.watermark, SLOT)
             if boundary > self.closed:
@@ -295,10 +302,9 @@ class Engine:
 
     def _file_behind(self, series: Codes, times: Ints, positions: Ints, values: Floats) -> None:
         """Samples whose slot is closed join the pending panes of the finest level that keeps their time."""
-        keep = self.options.retention
         level = np.zeros(len(times), np.int64)
-        for number in levels.LEVELS:
-            level[times < keep.horizon(number, self.watermark)] = number + 1
+        for number, horizon in enumerate(self.horizons):
+            level[times < horizon] = number + 1
         spans = np.array([*SPANS, 1])[level]
         blocks = times // spans
         groups = group((level << _BLOCK_BITS) | blocks)
@@ -335,7 +341,7 @@ class Engine:
                     into, weights=deltas[mine], minlength=len(folded)
                 )
             block = floor(start, SPANS[0])
-            level = self.options.retention.level_of(start, self.watermark)
+            level = next((number for number in levels.LEVELS if start >= self.horizons[number]), None)
             if level == 0:
                 self._pending(0, block).add_panes(folded)
             elif level is not None:

@@ -38,17 +38,6 @@ class Retention:
 
     keep: tuple[int, ...] = (DAY, 30 * DAY, 400 * DAY, 3650 * DAY)
 
-    def expired(self, level: int, block: int, watermark: int) -> bool:
-        """Whether a level has let go of the block that starts at `block`."""
-        return block + SPANS[level] <= watermark - self.keep[level]
-
     def horizon(self, level: int, watermark: int) -> int:
         """The start of the oldest block that a level still keeps."""
         return floor(watermark - self.keep[level], SPANS[level])
-
-    def level_of(self, time: int, watermark: int) -> int | None:
-        """The finest level that still keeps the pane of a time; None when it is older than all."""
-        for level in LEVELS:
-            if not self.expired(level, floor(time, SPANS[level]), watermark):
-                return level
-        return None

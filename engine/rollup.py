@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine import panes
-from engine.levels import LEVELS, SPANS, WIDTHS, Retention, floor
+from engine.levels import LEVELS, SPANS, WIDTHS, floor
 from engine.panes import Panes
 from engine.series import Catalogue
 from engine.slots import Slot
@@ -35,7 +35,8 @@ class Pending(NamedTuple):
     """Everything before this time is closed."""
     rolled: tuple[int, ...]
     """Per level, up to where its blocks have been folded into the next one."""
-    watermark: int
+    horizons: tuple[int, ...]
+    """Per level, the start of the oldest block it keeps."""
 
 
 Read = Callable[[list[BlockId]], dict[BlockId, Panes]]
@@ -44,7 +45,7 @@ List = Callable[[int, int, int], Iterable[BlockId]]
 
 
 def roll(
-    pending: Pending, catalogue: Catalogue, retention: Retention, read: Read, stored: List
+    pending: Pending, catalogue: Catalogue, read: Read, stored: List
 ) -> tuple[dict[BlockId, Panes], tuple[int, ...]]:
     """The blocks to overwrite, and the new `rolled` bounds. Panes of a block are sorted by series and start."""
     changed: dict[BlockId, Panes] = {}
@@ -54,7 +55,7 @@ def roll(
     folded: dict[BlockId, Panes] = {}
     rolled = []
     for level in LEVELS:
-        mine = _merge_level(level, fresh, folded, pending.watermark, catalogue, retention, read)
+        mine = _merge_level(level, fresh, folded, pending.horizons, catalogue, read)
         changed.update(mine)
         done = max(floor(pending.closed, SPANS[level]), pending.rolled[level])
         rolled.append(done)
@@ -67,15 +68,15 @@ def roll(
 
 
 def _merge_level(
-    level: int, fresh: dict[tuple[int, int], list[Panes]], folded: dict[BlockId, Panes], watermark: int,
-    catalogue: Catalogue, retention: Retention, read: Read,
+    level: int, fresh: dict[tuple[int, int], list[Panes]], folded: dict[BlockId, Panes], horizons: tuple[int, ...],
+    catalogue: Catalogue, read: Read,
 ) -> dict[BlockId, Panes]:  # fmt: skip
     """This level's blocks after new panes were merged in and folds of finer blocks put in place."""
     additions: dict[BlockId, list[Panes]] = defaultdict(list)
     for (of_level, start), parts in list(fresh.items()):
         if of_level != level:
             continue
-        if level + 1 in LEVELS and retention.expired(level, start, watermark):
+        if level + 1 in LEVELS and start < horizons[level]:
             fresh[level + 1, floor(start, SPANS[level + 1])].extend(parts)
             continue
         for name, part in _by_name(panes.concat(parts), catalogue):

@@ -27,6 +27,8 @@ from engine.model import (
     parse_series_key,
 )
 
+MAX_MATCHED = 512
+"""Matchers whose results are kept."""
 ABSENT = 0
 """The code of a label that a series does not have; its value is ""."""
 
@@ -100,6 +102,7 @@ class Catalogue:
         self.sketched: set[str] = set()
         """Names whose distinct values are asked for, seen or not."""
         self._ids: dict[bytes, int] = {}
+        self._matched: dict[tuple[int, Matcher], Flags] = {}
         self._hinted: object = None
         self._by_hint: Codes = np.empty(0, np.int32)
         self._name_number = Growing(np.int32)
@@ -248,12 +251,25 @@ class Catalogue:
         keep = np.ones(len(series), np.bool_)
         for matcher in matchers:
             values, codes = found.value_column(matcher.label)
-            accepted = np.fromiter(map(matcher.accepts, values), np.bool_, len(values))
-            keep &= accepted[codes]
+            keep &= self._accepted(found, matcher, values)[codes]
         if type is not None:
             keep &= self.types[series] == type
         rows = np.flatnonzero(keep)
         return series[rows], rows.astype(np.int32)
+
+    def _accepted(self, name: Name, matcher: Matcher, values: list[str]) -> Flags:
+        """Which values of a label a matcher accepts; only values that are new since the last time are looked at."""
+        key = name.number, matcher
+        known = self._matched.pop(key, None)
+        if known is None:
+            known = np.empty(0, np.bool_)
+        if len(known) < len(values):
+            new = values[len(known) :]
+            known = np.concatenate([known, np.fromiter(map(matcher.accepts, new), np.bool_, len(new))])
+        self._matched[key] = known
+        if len(self._matched) > MAX_MATCHED:
+            del self._matched[next(iter(self._matched))]
+        return known
 
     def restore(self, keys: Iterable[bytes], units: dict[str, str]) -> None:
         """Registers the series of a stored catalogue, in id order."""

@@ -159,7 +159,7 @@ class World:
         if self.recount and repeated == self.engine.ledger.repeated:
             # Rows are filed after the watermark moved and before memory is relieved.
             closed = max(closed_early, floor(self.engine.watermark, WIDTHS[0]))
-            oldest = self.options.retention.horizon(LEVELS[-1], self.engine.watermark)
+            oldest = self.engine.horizons[LEVELS[-1]]
             self.oracle.take(given, applied, self.options.lateness, closed, oldest)
         return applied, delivery
 
@@ -172,7 +172,7 @@ class World:
         engine.frozen_events, engine.events = engine.events, []
         header, arrays = checkpoint.capture(engine)
         self.flushing = Flushing(
-            Pending(engine.frozen, engine.closed, engine.rolled, engine.watermark), header, arrays, engine.position,
+            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons), header, arrays, engine.position,
             engine.catalogue.keys[engine.flushed_series :],
             engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
         )  # fmt: skip
@@ -182,7 +182,7 @@ class World:
         job, engine = self.flushing, self.engine
         assert job is not None
         generation = engine.generation + 1
-        blocks, rolled = roll(job.pending, engine.catalogue, self.options.retention, self.read, self.stored)
+        blocks, rolled = roll(job.pending, engine.catalogue, self.read, self.stored)
         data = checkpoint.encode(job.header | {"generation": generation, "rolled": list(rolled)}, job.arrays)
         self.blocks.update((block, (generation, encode(rows))) for block, rows in blocks.items())
         self.series += job.series
@@ -206,7 +206,7 @@ class World:
         if self.flushing is not None:
             return
         for level in LEVELS:
-            before = self.options.retention.horizon(level, self.engine.watermark)
+            before = self.engine.horizons[level]
             if level + 1 in LEVELS:
                 before = min(before, self.engine.rolled[level])
             self.blocks = {b: data for b, data in self.blocks.items() if b.level != level or b.start >= before}

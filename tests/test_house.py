@@ -57,10 +57,10 @@ DOORS = {
     "sqlite3": ("server/store/sqlite",),
     "msgspec": ("server/wire/",),
     "zstandard": ("server/wire/", "server/store/"),
-    "uvicorn": ("server/cli.py", "server/protocols.py"),
+    "uvicorn": ("server/cli/", "server/protocols.py"),
     "httptools": ("server/protocols.py",),
-    "uvloop": ("server/cli.py",),
-    "websockets": ("server/protocols.py",),
+    "uvloop": ("server/cli/",),
+    "websockets": ("server/protocols.py", "server/cli/"),
     "starlette": (
         *("server/app.py", "server/auth.py", "server/ingest/over_http.py", "server/api/"),
         "server/hub/endpoint.py",
@@ -69,6 +69,7 @@ DOORS = {
     "pydantic_settings": ("server/config.py",),
     "dotenv": ("server/config.py",),
     "numpy": ("engine/", "server/"),
+    "re2": ("engine/matchers.py",),
 }
 """Foreign library -> the files (or beginnings of paths) that may import it. A library not listed has no door."""
 

@@ -255,8 +255,13 @@ def _fold(parts: list[Panes], keys: list[Ints], need: frozenset[str]) -> Folded:
     if not kept:
         return Folded(np.empty(0, np.int64), panes.empty())
     together = panes.concat([parts[number] for number in kept], need)
+    joined = np.concatenate([keys[number] for number in kept])
+    if not need.isdisjoint(("first", "last")):
+        # Series whose samples tie in time and position are told apart by their ids, before and after they are folded.
+        order = np.argsort(together.series, kind="stable")
+        together, joined = together.pick(order, need), joined[order]
     unique = np.ones(len(together), np.bool_) if need == _UNIQUE else None
-    return Folded(*panes.fold(together, np.concatenate([keys[number] for number in kept]), need, unique))
+    return Folded(*panes.fold(together, joined, need, unique))
 
 
 def inside(part: Panes, start: int, end: int) -> Panes:

@@ -90,9 +90,8 @@ def _finest(start: int, step: int | None, engine: Engine) -> int:
     # One finest pane of room: aligning the range moves its start back by less than that.
     if start - WIDTHS[0] >= engine.closed and start - (step or 0) >= engine.closed:
         return OPEN
-    keep = engine.options.retention
     for level in LEVELS:
-        if start - (step or 0) >= keep.horizon(level, engine.watermark):
+        if start - (step or 0) >= engine.horizons[level]:
             return level
     return LEVELS[-1]
 
@@ -175,7 +174,7 @@ def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[Block
     for level, begin, end in stretches:
         if level != OPEN:
             # What is not rolled yet lies nowhere else, even where time has leapt beyond its retention.
-            kept = engine.options.retention.horizon(level, engine.watermark)
+            kept = engine.horizons[level]
             kept = max(begin, min(kept, engine.rolled[level] or kept))
             starts = range(floor(kept, SPANS[level]), end, SPANS[level])
             found += [BlockId(level, start, query.name) for start in starts]

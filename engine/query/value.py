@@ -80,7 +80,10 @@ def filters_as_matchers(filters: dict[str, Any]) -> tuple[Matcher, ...]:
     found = []
     for label, value in filters.items():
         if isinstance(value, list):
-            found.append(matchers.make(label, "=~", "|".join(re.escape(_text(label, item)) for item in value)))
+            if not value:
+                raise BadQuery(f"the filter on {label!r} is an empty list, which nothing fulfils")
+            values = frozenset(_text(label, item) for item in value)
+            found.append(Matcher(label, matchers.ANY_OF, "", values))
         else:
             found.append(matchers.make(label, "=", _text(label, value)))
     return tuple(found)

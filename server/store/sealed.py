@@ -12,7 +12,8 @@ from typing import NamedTuple
 import zstandard
 
 COMPRESS_FROM = 256  # bytes; smaller values gain nothing
-LEVEL = 1
+LEVEL = -5
+"""A checkpoint is rewritten every few seconds: speed counts, not the last byte."""
 
 
 class Sealed(NamedTuple):

