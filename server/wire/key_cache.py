@@ -12,8 +12,8 @@ MAX_ENTRIES = 250_000
 MAX_BYTES = 128 << 20
 _OVERHEAD = 250  # bytes of one entry besides its texts: objects, table slots
 
-Hot = dict[str, dict[str, dict[bytes, int]]]
-"""metric_type -> name -> bytes of the tags -> code."""
+Hot = dict[str, dict[bytes, int]]
+"""metric_type -> JSON of name, tags, unit and source, joined -> code. Each JSON value shows where it ends."""
 Lookup = tuple[str, str, bytes, str | None, str | None, str | None]
 """name, metric_type, bytes of the tags, unit, source, temporality."""
 
@@ -53,7 +53,7 @@ class KeyCache:
             self._kept = self._hot_bytes = self._hot_misses = 0
         return self.hot
 
-    def add_hot(self, metric_type: str, name: str, tags: bytes, key: bytes) -> int:
+    def add_hot(self, metric_type: str, text: bytes, key: bytes) -> int:
         """The code of a series that was not in the hot table; remembered there where there is room."""
         full = self._kept >= self._entries or self._hot_bytes > self._size
         code = self._codes.get(key)
@@ -64,8 +64,8 @@ class KeyCache:
             self._hot_misses += 1
         elif code <= self._kept:
             self._kept = max(self._kept, code + 1)
-            self.hot.setdefault(metric_type, {}).setdefault(name, {})[tags] = code
-            self._hot_bytes += len(tags) + len(key) + _OVERHEAD
+            self.hot.setdefault(metric_type, {})[text] = code
+            self._hot_bytes += len(text) + len(key) + _OVERHEAD
         return code
 
     def add_known(self, lookup: Lookup, known: Known) -> None:
