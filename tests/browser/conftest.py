@@ -29,17 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-# Playwright's own event loop runs as long as it does, so it must not outlive these tests: others have loops of their own.
+def executable() -> str | None:
+    """Where Chromium lies."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+# Playwright's event loop runs as long as it does, so it must not outlive these tests: others have loops of their own.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium. Without one the tests are skipped, except in CI, where that is a failure."""
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
+    found = executable()
+    if found is None:
         reason = "no Chromium on this machine; `make setup` installs it where it can"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     assert (ROOT / "web" / "dist" / "index.html").exists(), "the page is not built; run `make setup`"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
 
