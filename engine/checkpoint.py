@@ -26,6 +26,7 @@ from engine.slots import Samples, Slot
 MAGIC = b"SGCP"
 VERSION = 1
 _HEAD = struct.Struct("<4sHI")
+_LIFETIME = "lifetime/"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -40,14 +41,17 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         open_slots[start] = len(slot.folded), slot.fold_at
     for start, samples in engine.totals.slots.items():
         _put_samples(arrays, f"totals/{start}", samples)
-    arrays["last/time"], arrays["last/value"] = engine.totals.state()
+    arrays["last/time"], arrays["last/value"], arrays["last/grown"] = engine.totals.state()
+    arrays |= {_LIFETIME + name: column for name, column in engine.lifetime.state().items()}
     arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
+    arrays["newest_own"] = np.frombuffer(engine.newest_own.save(), np.uint8)
     names = engine.catalogue.names.values()
     header = {
         "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
         "rolled": list(engine.rolled), "horizons": list(engine.horizons),
         "generation": engine.generation, "series": len(engine.catalogue),
         "open": open_slots, "totals": list(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
+        "forgotten_own": int(engine.newest_own.forgotten),
         "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers),
         "sketched": sorted(engine.catalogue.sketched),
         "units": {name.name: name.unit for name in names if name.unit},
@@ -110,8 +114,14 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     for start in header["totals"]:
         samples = engine.totals.slots[start] = Samples()
         _get_samples(arrays, f"totals/{start}", samples)
-    engine.totals.restore(arrays["last/time"], arrays["last/value"])
+    # Older checkpoints know nothing of what series have come to in all: it counts from there on.
+    grown = arrays.get("last/grown", np.zeros(len(arrays["last/time"])))
+    engine.totals.restore(arrays["last/time"], arrays["last/value"], grown)
+    held = {name.removeprefix(_LIFETIME): column for name, column in arrays.items() if name.startswith(_LIFETIME)}
+    engine.lifetime.restore(held)
     engine.newest.restore(arrays["newest"].tobytes(), header["forgotten"])
+    if "newest_own" in arrays:
+        engine.newest_own.restore(arrays["newest_own"].tobytes(), header["forgotten_own"])
     engine.seen.restore(chunks, engine.stamp)
 
 

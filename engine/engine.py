@@ -16,7 +16,8 @@ from engine.dedup import Seen
 from engine.kernels.grouping import group
 from engine.ledger import Ledger
 from engine.levels import SPANS, WIDTHS, Retention, floor
-from engine.model import Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints
+from engine.lifetime import Lifetime
+from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints
 from engine.newest import Newest
 from engine.series import Catalogue
 from engine.slots import Slot
@@ -27,6 +28,8 @@ SLOT = WIDTHS[0]
 _CHECK_EVERY = 65_536
 """Samples between two looks at the memory of the open slots."""
 _BLOCK_BITS = 40
+_OWN_RAW = 2000
+"""Newest raw samples kept of the server's own metrics; they take no place from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Engine:
         """Everything before this time is closed: it lies in pending panes or in the store."""
         self.open: dict[int, Slot] = {}
         self.totals = Totals()
+        self.lifetime = Lifetime(self.catalogue)
         self.pending: Slots = {}
         self.frozen: Slots = {}
         """Pending panes that a flush is writing."""
@@ -86,6 +90,7 @@ class Engine:
         self.events: list[tuple[int, int, Event]] = []
         self.frozen_events: list[tuple[int, int, Event]] = []
         self.newest = Newest(self.options.raw_samples)
+        self.newest_own = Newest(_OWN_RAW)
         self.seen = dedup.Window(self.options.dedup)
         self.ledger = Ledger()
         self.writers: dict[int, int] = {}
@@ -225,6 +230,7 @@ class Engine:
 
     def _ingest(self, batch: Batch, applied: Applied) -> tuple[Codes, Ints, Ints, Floats]:
         ids, folded = self.catalogue.resolve(batch.keys, batch.hints)
+        self.lifetime.reserve()
         series, times, values = ids[batch.codes], batch.times, batch.values
         n = len(series)
         rows = np.arange(n)
@@ -245,9 +251,23 @@ class Engine:
             applied.late[rows] = late
             self.ledger.late += int(late.sum())
         self._file(series, times, np.full(len(rows), applied.position), values, late, earliest)
-        self.newest.add(series, rows, times, applied.position, values)
+        self._keep(series, rows, times, applied.position, values)
+        self.lifetime.add(series, times, values)
         self._unchecked += len(rows)
         return series, rows, times, values
+
+    def _keep(self, series: Codes, rows: Ints, times: Ints, position: int, values: Floats) -> None:
+        """Puts raw samples into the ring they belong to."""
+        own = self.catalogue.own[series] if self.catalogue.any_own else None
+        if own is None or not own.any():
+            self.newest.add(series, rows, times, position, values)
+            return
+        for ring, chosen in ((self.newest_own, own), (self.newest, ~own)):
+            ring.add(series[chosen], rows[chosen], times[chosen], position, values[chosen])
+
+    def newest_of(self, name: str | None) -> Newest:
+        """The ring that holds the raw samples of a metric; without a name, of all but the server's own."""
+        return self.newest_own if name is not None and name.startswith(OWN_PREFIX) else self.newest
 
     def _count_folded(self, series: Codes, folded: Flags) -> None:
         self.ledger.folded += int(folded.sum())

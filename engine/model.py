@@ -24,6 +24,8 @@ COUNTER, GAUGE, HISTOGRAM, TIMER, AVERAGE = range(5)
 TEMPORALITIES = ("unspecified", "delta", "cumulative")
 UNSPECIFIED, DELTA, CUMULATIVE = range(3)
 
+OWN_PREFIX = "streamgauge_"
+"""How the names of the server's own metrics begin."""
 OTHER_LABEL = "__other__"
 """The label of the series that takes the samples of series beyond the cardinality budget."""
 

@@ -18,6 +18,7 @@ from engine.model import (
     COUNTER,
     DELTA,
     OTHER_LABEL,
+    OWN_PREFIX,
     Codes,
     Flags,
     Hints,
@@ -110,6 +111,9 @@ class Catalogue:
         self._temporality = Growing(np.int8)
         self._total = Growing(np.bool_)
         self._delta = Growing(np.bool_)
+        self._own = Growing(np.bool_)
+        self.any_own = False
+        """Whether there is any series of the server's own."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -188,6 +192,9 @@ class Catalogue:
         other = len(key.labels) == 1 and key.labels[0][0] == OTHER_LABEL
         self._total.append(key.type == COUNTER and key.temporality != DELTA and not other)
         self._delta.append(key.type == COUNTER and key.temporality == DELTA)
+        own = key.name.startswith(OWN_PREFIX)
+        self._own.append(own)
+        self.any_own = self.any_own or own
         row = len(name.series)
         name.series.append(series)
         for label, value in key.labels:
@@ -224,6 +231,11 @@ class Catalogue:
     def deltas(self) -> Flags:
         """Which series are counters of deltas."""
         return self._delta.view()
+
+    @property
+    def own(self) -> Flags:
+        """Which series are the server's own."""
+        return self._own.view()
 
     def sketch(self, name: str) -> None:
         """Keeps what `unique` needs for a name from here on."""

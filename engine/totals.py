@@ -23,6 +23,7 @@ class Totals:
         self.slots: dict[int, Samples] = {}
         self._last_time = Growing(np.int64)
         self._last_value = Growing(np.float64)
+        self._grown = Growing(np.float64)
 
     @property
     def nbytes(self) -> int:
@@ -42,6 +43,8 @@ class Totals:
         if not parts:
             return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0)
         series, times, values, deltas = self._deltas([part.view() for part in parts])
+        ids, gains = self._gains(series, values, deltas)
+        self._grown.view()[ids] += gains
         self._last_time.view()[series] = times  # ascending, so the last of each series stays
         self._last_value.view()[series] = values
         return series, times, deltas
@@ -61,6 +64,34 @@ class Totals:
         series, times, _, deltas = self._deltas(parts)
         inside = (times >= start) & (times < end)
         return series[inside], times[inside], deltas[inside]
+
+    def reached(self, wanted: Flags) -> Floats:
+        """What each wanted running total has come to, drops taken as resets: its first value plus all increases.
+
+        By series id; open points are included. They never fall, but for a point that replaces one of the same time.
+        """
+        self._reserve(len(wanted))
+        grown: Floats = self._grown.view().copy()
+        parts = []
+        for slot in sorted(self.slots):
+            series, times, positions, values = self.slots[slot].view()
+            rows = np.flatnonzero(wanted[series])
+            if len(rows):
+                parts.append((series[rows], times[rows], positions[rows], values[rows]))
+        if parts:
+            series, _, values, deltas = self._deltas(parts)
+            ids, gains = self._gains(series, values, deltas)
+            grown[ids] += gains
+        return grown
+
+    def _gains(self, series: Codes, values: Floats, deltas: Floats) -> tuple[Codes, Floats]:
+        """(series, sum of its deltas) where the first point ever counts with its whole value. Input as of `_deltas`."""
+        if not len(series):
+            return series, deltas
+        starts = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
+        ids = series[starts]
+        first_ever = self._last_time.view()[ids] == _NEVER
+        return ids, np.add.reduceat(deltas, starts) + np.where(first_ever, values[starts], 0.0)
 
     def _deltas(self, parts: list[tuple[Codes, Ints, Ints, Floats]]) -> tuple[Codes, Ints, Floats, Floats]:
         series, times, positions, values = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -83,13 +114,15 @@ class Totals:
         if missing > 0:
             self._last_time.extend(np.full(missing, _NEVER))
             self._last_value.extend(np.zeros(missing))
+            self._grown.extend(np.zeros(missing))
 
-    def state(self) -> tuple[Ints, Floats]:
-        """Copies of the last closed time and value by series, for a checkpoint."""
-        return self._last_time.view().copy(), self._last_value.view().copy()
+    def state(self) -> tuple[Ints, Floats, Floats]:
+        """Copies of the last closed time and value, and of what was gained, by series, for a checkpoint."""
+        return self._last_time.view().copy(), self._last_value.view().copy(), self._grown.view().copy()
 
-    def restore(self, last_time: Ints, last_value: Floats) -> None:
+    def restore(self, last_time: Ints, last_value: Floats, grown: Floats) -> None:
         """Takes what `state` gave."""
-        self._last_time, self._last_value = Growing(np.int64), Growing(np.float64)
+        self._last_time, self._last_value, self._grown = Growing(np.int64), Growing(np.float64), Growing(np.float64)
         self._last_time.extend(last_time)
         self._last_value.extend(last_value)
+        self._grown.extend(grown)

@@ -105,16 +105,17 @@ class RawRows:
     complete_from: int
 
 
-def raw(engine: Engine, bounds: Bounds, groups: Groups) -> RawRows:
-    """The raw samples in the range, as far as they are kept."""
-    held = engine.newest.view()
+def raw(engine: Engine, bounds: Bounds, groups: Groups, name: str | None = None) -> RawRows:
+    """The raw samples in the range, as far as they are kept. name: the metric asked for."""
+    newest = engine.newest_of(name)
+    held = newest.view()
     known = held.series < len(groups.of_series)
     chosen = known & (groups.of_series[held.series * known] >= 0)
     at = np.flatnonzero(chosen & (held.times >= bounds.start) & (held.times < bounds.end))
     at = at[np.lexsort((held.rows[at], held.positions[at], held.times[at]))][::-1]
     return RawRows(
         held.series[at], held.rows[at], held.times[at], held.positions[at], held.values[at],
-        int(engine.newest.forgotten) + 1,
+        int(newest.forgotten) + 1,
     )  # fmt: skip
 
 

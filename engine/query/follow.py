@@ -29,6 +29,7 @@ _PIECES = 16
 """Picked pieces of raw samples before they become one."""
 _UNIQUE = frozenset({"count", "sketch"})
 _STEPS_PER_SLOT = 8
+_ROW_BYTES = 64
 Increases = tuple[Codes, Ints, Floats]
 
 
@@ -88,8 +89,9 @@ class Follower:
 
     @property
     def nbytes(self) -> int:
-        """Memory held by the map from series to groups; the rest is bounded by the open slots."""
-        return self._groups.of_series.nbytes if self._groups is not None else 0
+        """Memory held, nearly: the map from series to groups, and the rows picked out of open slots."""
+        rows = sum(sum(map(len, picked.parts)) + sum(map(len, picked.raw)) for picked in self._picked.values())
+        return rows * _ROW_BYTES + (self._groups.of_series.nbytes if self._groups is not None else 0)
 
     def groups(self, engine: Engine, limits: Limits) -> Groups:
         """The series asked for and their groups, as of now. Raises TooExpensive."""
@@ -223,18 +225,24 @@ class Followers:
 
     def __init__(self, count: int = 256, size: int = 64 << 20) -> None:
         self._count, self._size = count, size
-        self._held: OrderedDict[Query, Follower] = OrderedDict()
+        self._held: OrderedDict[Query, tuple[Follower, int]] = OrderedDict()
+        self.nbytes = 0
 
     def borrow(self, query: Query) -> Follower:
         """The follower of a query, or a new one."""
         known = self._held.pop(query, None)
-        return known or Follower(query, plan.needs(find(query.aggregation or "count")))
+        if known is None:
+            return Follower(query, plan.needs(find(query.aggregation or "count")))
+        self.nbytes -= known[1]
+        return known[0]
 
     def give_back(self, follower: Follower) -> None:
-        """Keeps a follower for the next time its query is asked."""
-        self._held[follower.query] = follower
-        while len(self._held) > self._count or sum(held.nbytes for held in self._held.values()) > self._size:
-            self._held.popitem(last=False)
+        """Keeps a follower for the next time its query is asked; those asked longest ago make room."""
+        other = self._held.pop(follower.query, None)  # the same query was asked twice at once
+        self.nbytes += follower.nbytes - (other[1] if other is not None else 0)
+        self._held[follower.query] = follower, follower.nbytes
+        while self._held and (len(self._held) > self._count or self.nbytes > self._size):
+            self.nbytes -= self._held.popitem(last=False)[1][1]
 
 
 _ADDITIVE = frozenset({"sum", "count", "increase"})
