@@ -346,7 +346,7 @@ class Engine:
     def _close(self, boundary: int) -> None:
         """Folds the slots before the boundary to panes of the finest level, their increases included."""
         self.closed = boundary
-        series, times, deltas = self.totals.close(boundary, len(self.catalogue))
+        series, times, deltas = self.totals.close(boundary)
         slots_of = times - times % SLOT
         for start in sorted(start for start in self.open if start < boundary):
             slot = self.open.pop(start)

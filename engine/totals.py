@@ -36,10 +36,9 @@ class Totals:
             samples = self.slots[slot] = Samples()
         samples.extend(series, times, positions, values)
 
-    def close(self, boundary: int, series_count: int) -> tuple[Codes, Ints, Floats]:
+    def close(self, boundary: int) -> tuple[Codes, Ints, Floats]:
         """Turns the points before the boundary into deltas for good: (series, time, delta), by series and time."""
         parts = [self.slots.pop(slot) for slot in sorted(self.slots) if slot < boundary]
-        self._reserve(series_count)
         if not parts:
             return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0)
         series, times, values, deltas = self._deltas([part.view() for part in parts])
@@ -51,7 +50,6 @@ class Totals:
 
     def open(self, wanted: Flags, start: int, end: int) -> tuple[Codes, Ints, Floats]:
         """The deltas the open points in [start, end) would give now: (series, time, delta), by series and time."""
-        self._reserve(len(wanted))
         parts = []
         for slot in sorted(self.slots):
             if slot < end:
@@ -95,6 +93,7 @@ class Totals:
 
     def _deltas(self, parts: list[tuple[Codes, Ints, Ints, Floats]]) -> tuple[Codes, Ints, Floats, Floats]:
         series, times, positions, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self._reserve(int(series.max()) + 1)
         order = np.lexsort((positions, times, series))  # stable: rows of one entry keep their order
         series, times, values = series[order], times[order], values[order]
         # Same series and time: the higher position wins.
