@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PAGE_SOURCES := web/index.html web/vite.config.ts web/tsconfig.json \
 	$(wildcard web/public/* web/src/*.ts web/src/*.tsx web/src/*/*.ts web/src/*/*.tsx web/src/*/*.css)
 
-.PHONY: help setup serve test bench lint page page-if-possible browser need-node
+.PHONY: help setup serve test bench screenshots lint wheel page page-if-possible browser need-node
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,10 +25,17 @@ test: setup ## run all tests: the page's, then the server's and those in a brows
 bench: $(VENV)/.tested ## measure, and print a table
 	@$(PY) -m tests.benchmarks
 
+screenshots: $(VENV)/.tested page browser ## pictures of the page in both themes and three widths; the best go to docs/
+	@$(PY) -m tests.browser.screenshots
+
 lint: $(VENV)/.tested web/node_modules/.installed ## ruff, mypy, tsc
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@npm --prefix web run --silent check
+
+wheel: $(PY) web/dist/index.html ## build dist/streamgauge-….whl with the page inside
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 page: web/dist/index.html
 

@@ -27,7 +27,7 @@ from engine.rollup import BlockId
 from server.block_cache import BlockCache
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
-from server.store import BlockKey, Store, TooManyRows
+from server.store import BlockKey, Store, StoreUnavailable, TooManyRows
 from server.wire.answers import as_columns, as_rows, raw_rows
 from server.wire.blocks import Block
 from server.wire.event_fields import pick_fields
@@ -113,6 +113,10 @@ class Answers:
         except TimeoutError:
             message = f"the query took longer than {self.timeout:g} s; ask for a shorter range or a wider step"
             raise ApiError("query_timeout", message) from None
+        except StoreUnavailable as error:
+            logger.error("a query cannot read the store: %s", error)
+            message = "the store cannot be read now; the server's log says why"
+            raise ApiError("store_unavailable", message, retry_after=5) from None
         answer.cost = time.perf_counter() - begun
         return answer
 
@@ -166,7 +170,7 @@ class Answers:
         bounds = plan.bounds(query, self.engine, at)
         groups = plan.groups(query, self.engine, self.limits)
         plan.check_points(query, bounds, len(groups.labels), self.limits)
-        rows = raw(self.engine, bounds, groups)
+        rows = raw(self.engine, bounds, groups, query.name)
         if query.aggregation is not None:
             fn = self.registry.custom[query.aggregation]
             position = self.engine.position

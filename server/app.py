@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 
 from engine.aggregates import Registry
 from engine.dedup import Bound
@@ -31,11 +31,12 @@ from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
 from server.answers import Answers
-from server.api import alerts, data, page, queries, status, subscriptions
+from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, status, subscriptions
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
 from server.config import ConfigError, Settings
+from server.counts import CountedApp, Counts
 from server.errors import ApiError
 from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
@@ -44,7 +45,8 @@ from server.ingest.over_http import IngestApp
 from server.log import Log, LogError, LogFull, LogUnavailable, open_log
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
-from server.store import Store, StoreError, open_store
+from server.selfmetrics import HELP, SelfMetrics, Sources
+from server.store import Store, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -68,6 +70,7 @@ class App:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._asgi: Asgi = self._starting
         self._closing = False
+        self.counts = Counts()
         self.is_ready = False
 
     async def open(self) -> None:
@@ -98,6 +101,7 @@ class App:
             ("ticks", self.pipeline.tick()),
             ("rollups", self._flush_after_replay()),
             ("ready", self._become_ready()),
+            ("numbers", self._count(settings)),
         ):
             self._start(name, task)
 
@@ -158,6 +162,9 @@ class App:
         self.alerts = alerts.SavedAlerts(self.store)
         kept = await asyncio.to_thread(self.store.list_documents, alerts.KIND)
         self.alerts.load([decode_json(body) for _, body in kept])
+        self.dashboards = dashboards.SavedDashboards(self.store)
+        boards = await asyncio.to_thread(self.store.list_documents, dashboards.KIND)
+        self.dashboards.load([decode_json(body) for _, body in boards])
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         self.rollups = Rollups(
@@ -170,10 +177,11 @@ class App:
         self.pipeline.subscribers = [self.rollups.applied, broadcast.applied]
         self.collector = Collector(self.pipeline)
         routes = self._routes(gate, settings)
-        cold = Starlette(routes=routes, exception_handlers={Exception: _answer_error, HTTPException: _answer_http})
-        for known in (ApiError, EngineError):
-            cold.add_exception_handler(known, _answer_error)
-        self.ingest = IngestApp(CorsApp(cold, gate), self.collector, gate, settings)
+        handlers: dict[Any, Any] = {Exception: self._answer_error, HTTPException: self._answer_http}
+        handlers |= dict.fromkeys((ApiError, EngineError, StoreUnavailable), self._answer_error)
+        cold = Starlette(routes=routes, exception_handlers=handlers)
+        counted = CountedApp(CorsApp(cold, gate), self.counts, routes)
+        self.ingest = IngestApp(counted, self.collector, gate, settings, self.counts)
         self.ingest.is_ready = False
         self._inner: Asgi = self.ingest
 
@@ -184,20 +192,24 @@ class App:
             "persistence": settings.enable_persistence,
             "auth": "off" if settings.auth == "off" else keys,
         }
-        return [
+        table: list[BaseRoute] = [
             *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._more_stats, modes),
             *queries.routes(self.answers, gate, self.live.deleted),
             *alerts.routes(self.alerts, gate),
+            *dashboards.routes(self.dashboards, gate),
             *data.routes(self.answers, self.store, gate),
+            *prometheus.routes(self.engine, gate, HELP),
             *subscriptions.routes(self.hub, gate),
             WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),
-            *page.routes(),
         ]
+        table += [*openapi.routes(lambda: table), *page.routes()]
+        return table
 
     def _more_stats(self) -> dict[str, int]:
         stats = self.hub.stats()
         subscriptions = stats.get("subscriptions", 0)
-        return {"total_alerts": len(self.alerts), "active_subscriptions": subscriptions, **stats}
+        kept = {"total_alerts": len(self.alerts), "total_dashboards": len(self.dashboards)}
+        return {**kept, "active_subscriptions": subscriptions, **stats}
 
     async def _asked(self, query: Query) -> None:
         """A metric whose distinct values are asked for keeps what that needs from now on; the log carries the wish."""
@@ -217,6 +229,13 @@ class App:
         self.is_ready = self.ingest.is_ready = True
         await asyncio.Event().wait()
 
+    async def _count(self, settings: Settings) -> None:
+        """The server's own numbers, once the replay has ended; for ever."""
+        await self.pipeline.caught_up()
+        interval = settings.self_metrics_interval if settings.self_metrics else 0
+        sources = Sources(self.pipeline, self.counts, self.rollups, self.hub, self.live)
+        await SelfMetrics(sources, interval, settings.metrics_log_interval).run()
+
     async def _flush_after_replay(self) -> None:
         # During a replay too: a long one must not hold all its panes in memory.
         await self.rollups.run()
@@ -233,6 +252,19 @@ class App:
         logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=error)
         self._die(error)
 
+    async def _answer_error(self, request: Request, error: Exception) -> Response:
+        return self._error_answer(as_api_error(error))
+
+    async def _answer_http(self, request: Request, error: Exception) -> Response:
+        meaning, headers = _http_error(request, error)
+        answer = self._error_answer(meaning)
+        answer.headers.update(headers)
+        return answer
+
+    def _error_answer(self, error: ApiError) -> Response:
+        self.counts.errors[error.code, error.status] += 1
+        return error_answer(error)
+
     def _die(self, error: BaseException) -> None:
         self._failed(error)
 
@@ -242,7 +274,7 @@ class App:
             return
         error = ApiError("starting", "the log is being replayed; try again in a moment", retry_after=1)
         if scope["type"] == "http":
-            await error_answer(error)(scope, receive, send)
+            await self._error_answer(error)(scope, receive, send)
             return
         await receive()
         with contextlib.suppress(OSError):
@@ -289,12 +321,15 @@ def load_plugins(names: str, registry: Registry) -> None:
             raise ConfigError(f"PLUGINS: {name!r} cannot be loaded: {error}") from error
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
-    return error_answer(as_api_error(error))
-
-
-async def _answer_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        return error_answer(ApiError("method_not_allowed", f"{request.method} is not allowed here"))
-    return error_answer(ApiError("not_found", f"there is nothing at {request.url.path[:200]!r}"))
+def _http_error(request: Request, error: Exception) -> tuple[ApiError, dict[str, str]]:
+    """(what the router's refusal means, headers of the answer)."""
+    # What no route takes ends at the files of the page, which know nothing of the methods of a path.
+    routes = [route for route in request.scope["router"].routes if isinstance(route, Route)]
+    partly = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    allowed = {method for route in partly for method in route.methods or ()}
+    if allowed:
+        if request.url.path in IngestApp.paths:
+            allowed.add("POST")
+        message = f"{request.method} is not allowed here"
+        return ApiError("method_not_allowed", message), {"Allow": ", ".join(sorted(allowed))}
+    return ApiError("not_found", f"there is nothing at {request.url.path[:200]!r}"), {}

@@ -6,6 +6,7 @@ The descriptions below are the text of the README's table of settings.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -17,6 +18,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "STREAMGAUGE_"
 SCOPES = ("ingest", "read", "admin")
+CLIENT_VARIABLES = ("STREAMGAUGE_URL", "STREAMGAUGE_KEY")
+"""The client commands read these, the server does not; they are no misspelt settings."""
+HASHED = "sha256="
+"""Stands in API_KEYS before a key that is given by its SHA-256, in hex, so that the key itself stands nowhere."""
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 _DURATIONS = {"ms": 1, "s": _SECOND, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
@@ -43,17 +48,26 @@ def parse_size(value: object) -> int:
     return round(float(match[1]) * _SIZES[match[2]])
 
 
-def parse_api_keys(text: str) -> list[tuple[frozenset[str], str]]:
-    """(scopes, key) of each part of API_KEYS: `scope:key` or `scope+scope:key`, with commas between. ValueError."""
+def parse_api_keys(text: str) -> list[tuple[frozenset[str], bytes]]:
+    """(scopes, SHA-256 of the key) of each part of API_KEYS. ValueError that numbers the part and repeats no key.
+
+    A part is `scope:key` or `scope+scope:key`; in place of the key may stand `sha256=` and the hex of its SHA-256.
+    """
     keys = []
     for number, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         scopes, colon, key = part.partition(":")
         names = frozenset(scopes.split("+"))
         if not colon or not names <= set(SCOPES):
             raise ValueError(f"key {number} does not start with its scopes and a colon; scopes are {', '.join(SCOPES)}")
+        if key.startswith(HASHED):
+            digest = key.removeprefix(HASHED)
+            if re.fullmatch("[0-9a-fA-F]{64}", digest) is None:
+                raise ValueError(f"key {number} must have 64 hex digits after {HASHED}")
+            keys.append((names, bytes.fromhex(digest)))
+            continue
         if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError(f"key {number} must be at least 8 printable ASCII characters without blanks")
-        keys.append((names, key))
+        keys.append((names, hashlib.sha256(key.encode()).digest()))
     return keys
 
 
@@ -117,7 +131,8 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr = Field(
         SecretStr(""),
-        description="Keys as `scope:key` or `scope+scope:key`, with commas between; scopes ingest, read, admin",
+        description="Keys as `scope:key` or `scope+scope:key`, with commas between; scopes ingest, read, admin; "
+        "`sha256=<hex>` may stand for a key (`streamgauge keys new`)",
     )
     auth: Literal["on", "off"] = Field("on", description="off: no keys are asked for, whatever the address")
     allowed_origins: str = Field("", description="Origins of other sites that may call, with commas between; * = all")
@@ -128,7 +143,7 @@ class Settings(BaseSettings):
         30, gt=0, description="Seconds between pings; two missed end the connection"
     )
     max_websocket_connections: int = Field(1000, ge=0, description="WebSocket connections; more get 503")
-    max_subscriptions: int = Field(100, ge=0, description="Subscriptions per connection")
+    max_subscriptions: int = Field(500, ge=0, description="Subscriptions per connection")
     max_message_bytes: Size = Field(65_536, ge=256, description="Bytes of one WebSocket message from a client")
     max_message_rate: int = Field(50, ge=1, description="WebSocket messages from a client, per second and connection")
     max_query_execution_time: Seconds = Field(30, gt=0, description="Seconds a query may take")
@@ -138,6 +153,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="Least severe level logged"
     )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines as `text` or as `json`, one object each")
+    enable_query_logging: bool = Field(True, description="Log each query that is asked: its text, cost and rows")
+    metrics_log_interval: Seconds = Field(60, ge=0, description="Seconds between summary lines in the log; 0 = none")
+    self_metrics: bool = Field(True, description="Send the server's own numbers as series streamgauge_…")
+    self_metrics_interval: Seconds = Field(10, ge=0.1, description="Seconds between two readings of them")
     max_body_bytes: Size = Field(16 << 20, ge=1024, description="Bytes of a request body, decoded")
     body_timeout: Seconds = Field(10, gt=0, description="Seconds a request body may take to arrive")
     max_series: int = Field(1_000_000, ge=1, description="Series in total; more fold into one labelled __other__")
@@ -155,7 +175,7 @@ class Settings(BaseSettings):
     checkpoint_interval: Seconds = Field(10, gt=0, description="Seconds between checkpoints")
     drain_seconds: Seconds = Field(5, ge=0, description="Seconds over which connections are sent away at shutdown")
 
-    @field_validator("log_level", "auth", mode="before")
+    @field_validator("log_level", "log_format", "auth", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -229,7 +249,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _is_unknown(name: str) -> bool:
     upper = name.upper()
-    return upper.startswith(PREFIX) and upper.removeprefix(PREFIX).lower() not in Settings.model_fields
+    known = upper in CLIENT_VARIABLES or upper.removeprefix(PREFIX).lower() in Settings.model_fields
+    return upper.startswith(PREFIX) and not known
 
 
 def _unknown(name: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from engine.engine import Delivery, Engine
 from engine.model import Applied, Entry, format_offset
+from server.counts import Ring
 from server.log import Log, LogError, LogUnavailable, Record
 from server.wire.entry import pack_entry, unpack_entry
 
@@ -40,6 +41,10 @@ class Pipeline:
         self._last_append = 0.0
         self._calm = asyncio.Event()
         self._calm.set()
+        self.lag = Ring()
+        """Seconds from handing an entry to the log until it is applied."""
+        self.appended = self.appended_bytes = 0
+        self.append_seconds = 0.0
 
     def stamp(self) -> int:
         """Arrival time now, in ms; never before the newest stamp in the log."""
@@ -56,12 +61,18 @@ class Pipeline:
         self._sequence += 1
         sequence = self._sequence
         entry.epoch, entry.sequence = self.writer, sequence
-        self._last_append = time.monotonic()
+        self._last_append = begun = time.monotonic()
         applied: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
         self._waiting[sequence] = applied
         try:
-            await self.log.append(pack_entry(entry), entry)
-            return await applied
+            payload = pack_entry(entry)
+            await self.log.append(payload, entry)
+            self.append_seconds += time.monotonic() - begun
+            self.appended += 1
+            self.appended_bytes += len(payload)
+            result = await applied
+            self.lag.add(time.monotonic() - begun)
+            return result
         finally:
             self._waiting.pop(sequence, None)
 

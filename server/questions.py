@@ -36,18 +36,25 @@ FIRST, LAST = 0, 7_258_118_400_000
 """A query can name times from 1970 to 2200, in ms: nothing else is kept, and a step beyond stays a time."""
 
 
+_DURATION: Any = {"pattern": r"^\s*[0-9]{1,9}\s*[smhdw]\s*$"}
+"""For readers of the schema; `parse_duration` is what checks."""
+
+
 class QueryBody(BaseModel):
     """A query. `query_string` names a metric or an event type, with label matchers if wanted."""
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid")
 
-    query_string: str = Field(max_length=4000, examples=["metric:api_requests_total", 'metric:cpu{host=~"web.*"}'])
+    query_string: str = Field(
+        max_length=4000, examples=["metric:api_requests_total", 'metric:cpu{host=~"web.*"}'],
+        json_schema_extra={"pattern": r"^\s*(metric|event):"},
+    )  # fmt: skip
     name: str | None = Field(None, max_length=400)
-    time_range: str | None = Field(None, examples=["15m", "1h", "24h"])
+    time_range: str | None = Field(None, examples=["15m", "1h", "24h"], json_schema_extra=_DURATION)
     start: Moment | None = Field(None, alias="from", description="ISO 8601 or epoch; instead of time_range")
     end: Moment | None = Field(None, alias="to")
     at: Moment | None = Field(None, description="as of when; the newest stamp where absent")
-    step: str | None = Field(None, description="for a time series, such as 15s", examples=["15s"])
+    step: str | None = Field(None, description="for a time series", examples=["15s"], json_schema_extra=_DURATION)
     aggregation: str | None = Field(None, examples=["sum", "percentile_95"])
     group_by: list[str] | None = Field(None, max_length=MAX_GROUP_LABELS)
     filters: dict[str, Any] | None = None

@@ -155,7 +155,9 @@ class Streamgauge(Process):
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}
-        wanted = {"HOST": "127.0.0.1", "PORT": self.port, "DATA_DIR": self.directory / "data", **self.settings}
+        # Without the server's own numbers, so that tests can say exactly what came in.
+        own = {"SELF_METRICS": "false"}
+        wanted = {"HOST": "127.0.0.1", "PORT": self.port, "DATA_DIR": self.directory / "data", **own, **self.settings}
         return clean | {f"STREAMGAUGE_{name}": str(value) for name, value in wanted.items()}
 
     def ready(self) -> bool:

@@ -243,7 +243,7 @@ def test_time_series(server: Streamgauge) -> None:  # S4-50
         ({"query_string": "requests"}, "bad_query"),
         ({"query_string": 'metric:a{b="c"'}, "bad_query"),
         ({"query_string": 'metric:a{b=~"("}'}, "bad_query"),
-        ({"query_string": 'metric:a{b=~"(a+)+$"}'}, "bad_query"),
+        ({"query_string": 'metric:a{b=~"(a"}'}, "bad_query"),
         ({"field": "price"}, "bad_query"),
         ({"misspelt": 1}, "bad_query"),
     ],

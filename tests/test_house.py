@@ -138,8 +138,9 @@ def broken(found: Import) -> str | None:
     foreign = top in DOORS or top not in {*sys.stdlib_module_names, "engine", "server", "tests"}
     if foreign and not found.file.startswith(doors):
         return f"{where}: {top} comes in by {', '.join(doors) or 'nowhere'}"
-    if found.file.startswith("engine/") and top not in ("engine", "numpy") and top not in sys.stdlib_module_names:
-        return f"{where}: the engine imports the standard library and numpy only"
+    ours = {"engine", "numpy", "re2", *sys.stdlib_module_names}
+    if found.file.startswith("engine/") and top not in ours:
+        return f"{where}: the engine imports the standard library, numpy and re2 only"
     return None
 
 

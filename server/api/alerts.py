@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from server.api.http import as_api_error, check_parameters, read_object, route
+from server.api.models import Deleted
+from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store
@@ -46,6 +48,31 @@ class NewAlert(BaseModel):
     condition: Literal[">", "<", "==", "!=", ">=", "<="] = ">"
     notification_channels: list[Literal["email", "slack", "webhook"]] = Field([], max_length=10)
     enabled: StrictBool = True
+
+
+class Alert(NewAlert):
+    """A kept alert."""
+
+    id: str
+    created_at: str
+    last_triggered: str | None
+    evaluated: bool
+    note: str
+
+
+CREATE = Spec(
+    "Keep an alert", "keep", NOTE,
+    body=NewAlert, answer=Alert, errors=("conflict", "store_unavailable"),
+    body_examples={
+        "threshold": {"name": "Slow", "metric_name": "latency", "threshold": 500, "notification_channels": ["slack"]}
+    },
+)  # fmt: skip
+LISTING = Spec(
+    "List the alerts, oldest first", "keep", answer=list[Alert], errors=("bad_request",),
+    parameters=(Parameter("enabled_only", "true: without those that are off", {"type": "boolean"}, True),),
+)  # fmt: skip
+ONE = Spec("Read an alert", "keep", answer=Alert, errors=("not_found",))
+DELETE = Spec("Delete an alert", "keep", answer=Deleted, errors=("not_found", "store_unavailable"))
 
 
 class SavedAlerts:
@@ -119,10 +146,10 @@ def routes(alerts: SavedAlerts, gate: Gate) -> list[Route]:
         return {"message": "alert deleted", "id": alert_id}
 
     return [
-        route("/api/alerts", create, "POST", gate, "read", 201),
-        route("/api/alerts", listing, "GET", gate, "read"),
-        route("/api/alerts/{alert_id}", one, "GET", gate, "read"),
-        route("/api/alerts/{alert_id}", delete, "DELETE", gate, "read"),
+        route("/api/alerts", create, "POST", gate, "read", 201, spec=CREATE),
+        route("/api/alerts", listing, "GET", gate, "read", spec=LISTING),
+        route("/api/alerts/{alert_id}", one, "GET", gate, "read", spec=ONE),
+        route("/api/alerts/{alert_id}", delete, "DELETE", gate, "read", spec=DELETE),
     ]
 
 

@@ -14,7 +14,10 @@ from engine.errors import BadQuery
 from engine.model import TYPES, Event
 from engine.query.value import parse_duration
 from server.answers import Answers
+from server.api import models
 from server.api.http import check_parameters, route, whole_number
+from server.api.models import Metric
+from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store, StoredEvent
@@ -22,6 +25,22 @@ from server.wire.answers import as_raw, metric_row
 from server.wire.receipts import event_json
 
 MAX_LIMIT = 10_000
+_LIMIT = Parameter("limit", "rows at most", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100}, 5)
+_RANGE = Parameter("time_range", "back from now; a number and s, m, h, d or w", {"type": "string", "default": "1h"})
+METRICS = Spec(
+    "The newest raw samples", "ask",
+    "As far back as METRIC_BUFFER_SIZE reaches; the server's own, `streamgauge_…`, where they are asked for by name.",
+    answer=list[Metric], errors=("bad_request", "bad_time_range", "invalid_rows"),
+    parameters=(
+        _LIMIT, _RANGE, Parameter("name", "of the metric"), Parameter("source", "the label `source`"),
+        Parameter("metric_type", "of the metric", {"type": "string", "enum": [*TYPES, "sum"]}),
+    ),
+)  # fmt: skip
+EVENTS = Spec(
+    "The newest events", "ask",
+    answer=list[models.Event], errors=("bad_request", "bad_time_range", "store_unavailable"),
+    parameters=(_LIMIT, _RANGE, Parameter("event_type", "of the event"), Parameter("user_id", "whose events")),
+)  # fmt: skip
 
 
 def routes(answers: Answers, store: Store, gate: Gate) -> list[Route]:
@@ -40,8 +59,8 @@ def routes(answers: Answers, store: Store, gate: Gate) -> list[Route]:
         return [event_row(answers, event) for event in found]
 
     return [
-        route("/api/metrics", metrics, "GET", gate, "read"),
-        route("/api/events", events, "GET", gate, "read"),
+        route("/api/metrics", metrics, "GET", gate, "read", spec=METRICS),
+        route("/api/events", events, "GET", gate, "read", spec=EVENTS),
     ]
 
 
@@ -53,7 +72,7 @@ def event_row(answers: Answers, stored: StoredEvent) -> Any:
 
 def _newest_metrics(engine: Engine, answers: Answers, request: Request, limit: int) -> list[dict[str, Any]]:
     start = engine.stamp - _range(request)
-    held = engine.newest.view()
+    held = engine.newest_of(request.query_params.get("name")).view()
     chosen = held.times >= start
     type_name = request.query_params.get("metric_type")
     if type_name is not None:

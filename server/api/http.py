@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pydantic
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from engine.errors import EngineError
+from server.api.spec import Spec, TableRoute
 from server.auth import Gate
 from server.errors import CODES, ApiError
+from server.store import StoreUnavailable
 from server.wire.content import decode_body
 from server.wire.messages import decode_json, encode
+
+logger = logging.getLogger("streamgauge.api")
 
 MAX_BODY = 256 * 1024
 BODY_TIMEOUT = 10.0
@@ -32,8 +36,11 @@ def error_answer(error: ApiError) -> Response:
     return Response(error.json(), error.status, error.headers(), media_type="application/json")
 
 
-def route(path: str, handler: Handler, method: str, gate: Gate, scope: str | None, status: int = 200) -> Route:
-    """A route whose handler returns a JSON value or a Response. scope: None for everybody."""
+def route(
+    path: str, handler: Handler, method: str, gate: Gate, scope: str | None, status: int = 200,
+    *, spec: Spec | None = None,
+) -> TableRoute:  # fmt: skip
+    """A row of the route table. The handler returns a JSON value or a Response. scope: None for everybody."""
 
     async def endpoint(request: Request) -> Response:
         if scope is not None:
@@ -41,26 +48,26 @@ def route(path: str, handler: Handler, method: str, gate: Gate, scope: str | Non
         result = await handler(request)
         return result if isinstance(result, Response) else json_answer(result, status)
 
-    return Route(path, endpoint, methods=[method])
+    return TableRoute(path, endpoint, method, scope, status, spec)
 
 
-async def read_json(request: Request) -> Any:
-    """The body as JSON. Raises ApiError for bodies too large, too slow, malformed."""
+async def read_json(request: Request, limit: int = MAX_BODY) -> Any:
+    """The body as JSON, of at most `limit` bytes. Raises ApiError for bodies too large, too slow, malformed."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise ApiError("body_too_large", f"the body is over {MAX_BODY} bytes")
+                if len(body) > limit:
+                    raise ApiError("body_too_large", f"the body is over {limit} bytes")
     except TimeoutError:
         raise ApiError("timeout", f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
-    return decode_json(decode_body(bytes(body), request.headers.get("content-encoding", ""), MAX_BODY))
+    return decode_json(decode_body(bytes(body), request.headers.get("content-encoding", ""), limit))
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object."""
-    value = await read_json(request)
+async def read_object(request: Request, limit: int = MAX_BODY) -> dict[str, Any]:
+    """The body as a JSON object, of at most `limit` bytes."""
+    value = await read_json(request, limit)
     if not isinstance(value, dict):
         raise ApiError("bad_request", "the body must be a JSON object")
     return value
@@ -89,6 +96,9 @@ def as_api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, EngineError):
         return ApiError(error.code if error.code in CODES else "bad_query", str(error))
+    if isinstance(error, StoreUnavailable):
+        logger.error("the store is not available: %s", error)
+        return ApiError("store_unavailable", "the store cannot be used now; the server's log says why", retry_after=5)
     if isinstance(error, pydantic.ValidationError):
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

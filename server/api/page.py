@@ -11,6 +11,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from server.api.http import json_answer
+from server.api.models import Name
+from server.api.spec import HTML, Spec, open_route
 from server.api.status import NAME, VERSION
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -30,6 +32,9 @@ _MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stream
 (or <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>), then load this address again.</p></html>"""
 
 
+HOME = Spec("The page, or with `Accept: application/json` what answers here", "status", answer=Name, or_media=HTML)
+
+
 def routes() -> list[Route | Mount]:
     """`/` and the files of the page, which are looked for at each request, so that a build needs no restart."""
 
@@ -39,17 +44,19 @@ def routes() -> list[Route | Mount]:
             return json_answer({"name": NAME, "version": VERSION})
         folder = _folder()
         if folder is None:
-            return HTMLResponse(_MISSING, headers=_named())
-        return HTMLResponse((folder / "index.html").read_bytes(), headers={**_named(), "cache-control": "no-cache"})
+            return HTMLResponse(_MISSING, headers=security_headers())
+        headers = {**security_headers(), "cache-control": "no-cache"}
+        return HTMLResponse((folder / "index.html").read_bytes(), headers=headers)
 
-    return [Route("/", home, methods=["GET"]), Mount("/", _Files())]
+    return [open_route("/", home, HOME), Mount("/", _Files())]
 
 
 def _folder() -> Path | None:
     return next((folder for folder in FOLDERS if (folder / "index.html").is_file()), None)
 
 
-def _named() -> dict[str, str]:
+def security_headers() -> dict[str, str]:
+    """Headers of everything that a browser shows."""
     return {name.decode(): value.decode() for name, value in _HEADERS}
 
 

@@ -11,9 +11,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from engine.engine import Engine
-from engine.model import CUMULATIVE, TYPES
+from engine.model import CUMULATIVE, OWN_PREFIX, TYPES
+from engine.series import Name
 from server.answers import Answers
 from server.api.http import route
+from server.api.models import Health, Ledger, Ready, Stats
+from server.api.spec import Spec
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store
@@ -23,6 +26,10 @@ from server.wire.times import format_time
 VERSION = "0.1.0"
 NAME = "Streamgauge"
 MAX_LISTED = 1000
+HEALTH = Spec("Whether the process is alive", "status", answer=Health)
+READY = Spec("Whether the replay has ended", "status", answer=Ready, errors=("starting",))
+STATS = Spec("Counts of everything, and what is in force", "status", answer=Stats, errors=("store_unavailable",))
+LEDGER = Spec("What became of every row", "status", answer=Ledger)
 
 
 def routes(
@@ -49,10 +56,10 @@ def routes(
         return {**_counts(answers, stored), **more(), "modes": modes}
 
     return [
-        route("/health", health, "GET", gate, None),
-        route("/ready", is_ready, "GET", gate, None),
-        route("/api/stats", stats, "GET", gate, "read"),
-        route("/api/ledger", ledger, "GET", gate, "read"),
+        route("/health", health, "GET", gate, None, spec=HEALTH),
+        route("/ready", is_ready, "GET", gate, None, spec=READY),
+        route("/api/stats", stats, "GET", gate, "read", spec=STATS),
+        route("/api/ledger", ledger, "GET", gate, "read", spec=LEDGER),
     ]
 
 
@@ -68,8 +75,9 @@ def _counts(answers: Answers, event_types: dict[str, int]) -> dict[str, Any]:
     distribution = np.bincount(series_types, minlength=len(TYPES)).tolist() if len(series_types) else [0] * len(TYPES)
     return {
         "offset": answers.offset(engine.position),
-        "time": format_time(engine.stamp),
+        "time": format_time(engine.stamp) if engine.stamp else None,
         "total_metrics": engine.ledger.accepted,
+        "own_metrics": engine.lifetime.own_samples(),
         "total_events": engine.ledger.events,
         "total_series": len(engine.catalogue),
         "total_names": len(engine.catalogue.names),
@@ -92,13 +100,23 @@ def _counts(answers: Answers, event_types: dict[str, int]) -> dict[str, Any]:
 
 
 def metric_list(engine: Engine) -> list[dict[str, Any]]:
-    """The metric names, the newest first, with type, unit, number of series and newest raw value kept."""
-    held = engine.newest.view()
-    numbers = engine.catalogue.name_numbers[held.series]
-    newest = {int(n): row for row, n in enumerate(numbers.tolist())}
+    """The metric names, the newest first, with type, unit, number of series and newest raw value kept.
+
+    The server's own come last.
+    """
+    rings = {own: ring.view() for own, ring in ((False, engine.newest), (True, engine.newest_own))}
+    numbers = {own: engine.catalogue.name_numbers[held.series].tolist() for own, held in rings.items()}
+    newest = {own: {number: row for row, number in enumerate(found)} for own, found in numbers.items()}
+    own_names = {name.number for name in engine.catalogue.by_number if name.name.startswith(OWN_PREFIX)}
+
+    def order(name: Name) -> tuple[bool, int]:
+        own = name.number in own_names
+        return not own, newest[own].get(name.number, -1)
+
     listed = []
-    for name in sorted(engine.catalogue.by_number, key=lambda name: newest.get(name.number, -1), reverse=True):
-        row = newest.get(name.number)
+    for name in sorted(engine.catalogue.by_number, key=order, reverse=True):
+        own = name.number in own_names
+        held, row = rings[own], newest[own].get(name.number)
         types = sorted(name.types)
         listed.append(
             {
@@ -108,6 +126,7 @@ def metric_list(engine: Engine) -> list[dict[str, Any]]:
                 "cumulative": bool((engine.catalogue.temporalities[name.series.view()] == CUMULATIVE).any()),
                 "last_time": format_time(int(held.times[row])) if row is not None else None,
                 "last_value": number(float(held.values[row])) if row is not None else None,
+                **({"own": True} if own else {}),
             }
         )  # fmt: skip
         if len(listed) == MAX_LISTED:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from server.api.http import as_api_error, read_object, route
+from server.api.models import Deleted, Subscription
+from server.api.spec import Spec
+from server.auth import Gate
 from server.errors import ApiError
 from server.hub import Hub, new_subscription_id
 from server.wire.times import format_time
 
 MAX_BODY = 16 * 1024
 """Bytes."""
-BODY_TIMEOUT = 10.0
-"""Seconds a body may take to arrive."""
-
-
-class Gatekeeper(Protocol):
-    """Who may come in; `server.auth.Gate` is one."""
-
-    def require(self, headers: list[tuple[bytes, bytes]], scope: str) -> None:
-        """ApiError unauthorized or forbidden without a key of this scope."""
 
 
 class NewSubscription(BaseModel):
@@ -36,50 +29,37 @@ class NewSubscription(BaseModel):
     client_id: str = Field(min_length=1, max_length=200)
 
 
-def routes(hub: Hub, gate: Gatekeeper) -> list[Route]:
+CREATE = Spec(
+    "Subscribe a client from outside its connection", "watch",
+    "The client is one that is connected to `/ws/{client_id}`; it is told with `subscription_created`.",
+    body=NewSubscription, body_examples={"one": {"query_id": "query_1f0c6d1e2a3b4c5d", "client_id": "me"}},
+    answer=Subscription, errors=("not_found", "bad_query", "too_many_subscriptions", "shutting_down"),
+)  # fmt: skip
+DELETE = Spec("End a subscription", "watch", answer=Deleted, errors=("not_found",))
+
+
+def routes(hub: Hub, gate: Gate) -> list[Route]:
     """The two routes. They raise ApiError, which the application turns into answers."""
 
-    async def create(request: Request) -> JSONResponse:
-        gate.require(request.headers.raw, "read")
+    async def create(request: Request) -> Any:
+        given = await read_object(request, MAX_BODY)
         try:
-            body = NewSubscription.model_validate_json(await _read(request))
+            body = NewSubscription.model_validate(given)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            code = "bad_json" if first["type"] == "json_invalid" else "bad_request"
-            place = ".".join(map(str, first["loc"]))
-            raise ApiError(code, f"{place}: {first['msg']}" if place else first["msg"]) from None
+            raise as_api_error(error) from None
         made = hub.outside.create(new_subscription_id(), body.query_id, body.client_id)
-        return JSONResponse(
-            {
-                "id": made.id,
-                "query_id": made.query_id,
-                "client_id": made.client_id,
-                "created_at": format_time(made.created_at),
-            },
-            status_code=201,
-        )
+        return {
+            "id": made.id, "query_id": made.query_id, "client_id": made.client_id,
+            "created_at": format_time(made.created_at),
+        }  # fmt: skip
 
-    async def delete(request: Request) -> JSONResponse:
-        gate.require(request.headers.raw, "read")
+    async def delete(request: Request) -> Any:
         id = request.path_params["subscription_id"]
         if not hub.outside.delete(id):
             raise ApiError("not_found", f"there is no subscription {id[:100]!r}")
-        return JSONResponse({"message": "subscription deleted", "id": id})
+        return {"message": "subscription deleted", "id": id}
 
     return [
-        Route("/api/subscriptions", create, methods=["POST"]),
-        Route("/api/subscriptions/{subscription_id}", delete, methods=["DELETE"]),
+        route("/api/subscriptions", create, "POST", gate, "read", 201, spec=CREATE),
+        route("/api/subscriptions/{subscription_id}", delete, "DELETE", gate, "read", spec=DELETE),
     ]
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise ApiError("body_too_large", f"the body may have {MAX_BODY} bytes")
-    except TimeoutError:
-        raise ApiError("timeout", f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
-    return bytes(body)

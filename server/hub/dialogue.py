@@ -79,8 +79,11 @@ def _configure(hub: Hub, session: Session, asked: ClientMessage) -> None:
         if not math.isfinite(asked.max_rate) or asked.max_rate < 0:
             raise ApiError("bad_request", "max_rate is messages per second, 0 or more")
         session.max_rate = min(math.ceil(asked.max_rate), hub.limits.firehose_rate)
+    if asked.own is not None:
+        session.own = asked.own
     hub.set_firehose(session, on)
-    session.send({"type": "configured", "firehose": session.group is not None, "max_rate": session.max_rate})
+    configured = {"type": "configured", "firehose": session.group is not None, "max_rate": session.max_rate}
+    session.send(configured | ({"own": True} if session.own else {}))
 
 
 def _ping(hub: Hub, session: Session, asked: ClientMessage) -> None:

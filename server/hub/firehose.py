@@ -28,19 +28,22 @@ class Arrivals:
     """The rows of one kind that one log entry brought, in arrival order; turned into messages only when sent.
 
     kind: "metric" or "event". position: of the entry. count: rows. keys: what tells series apart, one per row.
-    encode(i): row i as a whole `new_metric` or `new_event` message, JSON.
+    encode(i): row i as a whole `new_metric` or `new_event` message, JSON. own: the server's own metrics, which only
+    those get who ask for them, and which are not replayed.
     """
 
-    __slots__ = ("_frames", "count", "encode", "keys", "kind", "position")
+    __slots__ = ("_frames", "count", "encode", "keys", "kind", "own", "position")
 
     def __init__(
-        self, kind: str, position: int, count: int, keys: Sequence[Any], encode: Callable[[int], bytes]
-    ) -> None:
+        self, kind: str, position: int, count: int, keys: Sequence[Any], encode: Callable[[int], bytes],
+        own: bool = False,
+    ) -> None:  # fmt: skip
         self.kind = kind
         self.position = position
         self.count = count
         self.keys = keys
         self.encode = encode
+        self.own = own
         self._frames: dict[int, bytes] = {}
 
     def frame(self, row: int) -> bytes:

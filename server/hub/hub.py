@@ -79,9 +79,11 @@ class Hub:
         self._admitted = 0
         self._ready: deque[Session] = deque()
         self._flushing = False
-        self._groups: dict[int, Group] = {}
+        self._groups: dict[tuple[int, bool], Group] = {}
+        """By rate, and by whether the server's own metrics are wanted."""
         self._replay = Replay()
         self._dropped = 0
+        self._sent = 0
         self._slots: list[set[Session]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._beat_timer: asyncio.TimerHandle | None = None
@@ -134,6 +136,8 @@ class Hub:
 
     def disconnect(self, session: Session) -> None:
         """Forget a session and its subscriptions."""
+        if session in self.sessions:
+            self._sent += session.sent
         self.sessions.discard(session)
         for slot in self._slots:
             slot.discard(session)
@@ -143,6 +147,11 @@ class Hub:
         session.channel.on_drain = None
         if not self.sessions:
             self._empty.set()
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes written to all connections, those that are gone included."""
+        return self._sent + sum(session.sent for session in self.sessions)
 
     def stats(self) -> dict[str, int]:
         """Figures for /api/stats."""
@@ -189,9 +198,11 @@ class Hub:
         """Send an entry's rows to the connections that want them, as far as their rates allow."""
         if not arrivals.count:
             return
-        self._replay.add(arrivals)
-        for group in self._groups.values():
-            group.offer(arrivals)
+        if not arrivals.own:
+            self._replay.add(arrivals)
+        for (_, own), group in self._groups.items():
+            if own or not arrivals.own:
+                group.offer(arrivals)
 
     def begin(self, position: int) -> None:
         """The hub will be given every row after this position: to be called with the last one replayed at start."""
@@ -203,13 +214,14 @@ class Hub:
         if session.group is not None:
             session.group.remove(session)
             if not session.group.listeners:
-                for rate in [rate for rate, group in self._groups.items() if group is session.group]:
-                    self._dropped += self._groups.pop(rate).dropped_total
+                for key in [key for key, group in self._groups.items() if group is session.group]:
+                    self._dropped += self._groups.pop(key).dropped_total
             session.group = None
         if on and session.max_rate > 0:
-            session.group = self._groups.get(session.max_rate)
+            key = session.max_rate, session.own
+            session.group = self._groups.get(key)
             if session.group is None:
-                session.group = self._groups[session.max_rate] = Group(session.max_rate)
+                session.group = self._groups[key] = Group(session.max_rate)
             session.group.add(session)
 
     def _send_missed(self, session: Session, since: str, offset: str) -> None:

@@ -75,8 +75,10 @@ class Session:
         "max_rate",
         "missed",
         "misses",
+        "own",
         "queue",
         "queued",
+        "sent",
         "subscriptions",
     )
 
@@ -92,6 +94,10 @@ class Session:
         self.group: Group | None = None
         self.max_rate = 0
         """Firehose rows per second, kept while the firehose is off."""
+        self.own = False
+        """Whether the firehose has the server's own metrics too."""
+        self.sent = 0
+        """Bytes written."""
         self.missed = 0
         self.misses = 0
         """Heartbeats in a row without a sign of life."""
@@ -155,11 +161,13 @@ class Session:
             size += spliced.length
             if size >= WRITE_BOUND:
                 channel.write(parts, size)
+                self.sent += size
                 parts, size = [], 0
                 if channel.blocked:
                     return
         if parts:
             channel.write(parts, size)
+            self.sent += size
 
     def pay(self, now: float) -> None:
         """Count one message of the client: `rate` per second, `burst` at once, else ApiError too_many_requests."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from typing import ClassVar, NamedTuple
 from engine.model import Event
 from server.auth import App, Gate, Message, Receive, Send
 from server.config import Settings
+from server.counts import Counts
 from server.errors import ApiError
 from server.ingest.collector import Collector, Parts, Placed
 from server.limits import MAX_ID, RowLimits
@@ -42,6 +44,8 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    code: str = ""
+    """Of an error."""
 
 
 class Head(NamedTuple):
@@ -67,12 +71,16 @@ class IngestApp:
 
     paths: ClassVar[tuple[str, ...]] = (METRICS, EVENTS)
 
-    def __init__(self, next_app: App, collector: Collector, gate: Gate, settings: Settings) -> None:
+    def __init__(
+        self, next_app: App, collector: Collector, gate: Gate, settings: Settings, counts: Counts | None = None
+    ) -> None:
         limits = RowLimits.of(settings)
         self.gate = gate
         self.is_ready = True
         """False keeps hot connections on the normal way, where the app in front can refuse."""
         self._next = next_app
+        self._counts = counts = counts or Counts()
+        self._tallies = {path: counts.tally("POST", path) for path in self.paths}
         self._collector = collector
         self._max_bytes = settings.max_body_bytes
         self._timeout = settings.body_timeout
@@ -84,7 +92,7 @@ class IngestApp:
         if scope["type"] == "http" and scope["path"] in self.paths:
             method = scope["method"]
             if method == "POST":
-                status, body, more = await self._post(scope, receive)
+                status, body, more, _ = await self._post(scope, receive)
                 headers = [_JSON, (b"content-length", b"%d" % len(body)), _OPEN_CORS, *more]
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
@@ -98,16 +106,24 @@ class IngestApp:
 
     def post(self, path: str, body: bytes, head: Head, answer: Callable[[Answer], None]) -> None:
         """A whole request that may ingest, without ASGI; `answer` is called once, now or later."""
+        begun = time.perf_counter()
+
+        def finish(done: Answer) -> None:
+            self._tallies[path].done(done.status, len(body), len(done.body), begun)
+            if done.code:
+                self._counts.errors[done.code, done.status] += 1
+            answer(done)
+
         try:
             if len(body) > self._max_bytes:
                 raise self._too_large()
             self._collector.check_room(len(body))
             admitted = self._admit(path, body, head)
             if isinstance(admitted, Answer):
-                answer(admitted)
+                finish(admitted)
                 return
         except Exception as error:
-            answer(_failed(path, error))
+            finish(_failed(path, error))
             return
 
         def deliver(placed: Placed | None, error: BaseException | None) -> None:
@@ -119,12 +135,13 @@ class IngestApp:
                 done = admitted.answer(placed)
             except Exception as failure:
                 done = _failed(path, failure)
-            answer(done)
+            finish(done)
 
         self._collector.put(admitted.parts, len(body), deliver)
 
     async def _post(self, scope: Message, receive: Receive) -> Answer:
         path = scope["path"]
+        begun = time.perf_counter()
         try:
             self.gate.require(scope["headers"], "ingest")
             head = read_head(scope["headers"])
@@ -133,7 +150,10 @@ class IngestApp:
             self._collector.check_room(head.length or 0)
             body = await self._read(receive)
         except ApiError as error:
-            return _failed(path, error)
+            refused = _failed(path, error)
+            self._tallies[path].done(refused.status, 0, len(refused.body), begun)
+            self._counts.errors[refused.code, refused.status] += 1
+            return refused
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.post(path, body, head, lambda answer: None if future.done() else future.set_result(answer))
         return await future
@@ -241,7 +261,8 @@ class IngestApp:
         )
         if good:
             return Answer(202, receipt.json())
-        return Answer(422, receipt.json({"code": "invalid_rows", "message": "no row of the body can be taken"}))
+        detail: dict[str, object] = {"code": "invalid_rows", "message": "no row of the body can be taken"}
+        return Answer(422, receipt.json(detail), code="invalid_rows")
 
     def _refuse_one(self, error: Refused, placed: Placed) -> Answer:
         receipt = Receipt(
@@ -249,7 +270,8 @@ class IngestApp:
             errors=[RowError(0, error.reason, str(error))],
             offset=self._collector.river.offset(placed.applied.position),
         )
-        return Answer(422, receipt.json({"code": "invalid_rows", "reason": error.reason, "message": str(error)}))
+        detail: dict[str, object] = {"code": "invalid_rows", "reason": error.reason, "message": str(error)}
+        return Answer(422, receipt.json(detail), code="invalid_rows")
 
 
 def read_head(headers: Sequence[tuple[bytes, bytes]]) -> Head:
@@ -288,4 +310,4 @@ def _failed(path: str, error: BaseException) -> Answer:
         _log.error("POST %s failed", path, exc_info=error)
         error = ApiError("internal", "an internal error; the server's log has more")
     more = tuple((name.lower().encode(), value.encode()) for name, value in error.headers().items())
-    return Answer(error.status, error.json(), more)
+    return Answer(error.status, error.json(), more, error.code)

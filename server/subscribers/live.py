@@ -53,6 +53,8 @@ class Live:
         self._by_subscription: dict[Subscription, LiveQuery] = {}
         self._idle: OrderedDict[LiveQuery, float] = OrderedDict()
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._ended_evaluations = 0
+        self._ended_seconds = 0.0
 
     def applied(self, names: Collection[Name], position: int, stamp: int) -> None:
         """An entry has been applied: what it touched (metrics and events by name), where it lies, its stamp in ms."""
@@ -139,8 +141,13 @@ class Live:
         """Figures for /api/stats."""
         return {
             "live_queries": len(self._queries) - len(self._idle),
-            "evaluations": sum(live.evaluations for live in self._queries.values()),
+            "evaluations": self._ended_evaluations + sum(live.evaluations for live in self._queries.values()),
         }
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Seconds spent on evaluations."""
+        return self._ended_seconds + sum(live.seconds for live in self._queries.values())
 
     async def close(self) -> None:
         """Stop all evaluations."""
@@ -185,6 +192,8 @@ class Live:
     def _drop(self, live: LiveQuery) -> None:
         del self._queries[live.key]
         live.task.cancel()
+        self._ended_evaluations += live.evaluations
+        self._ended_seconds += live.seconds
         _discard(self._by_name, live.name, live)
         if live.slide_ms > 0 and _discard(self._by_slide, live.slide_ms, live):
             del self._moments[live.slide_ms]

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from engine.engine import Delivery, Engine
+from engine.model import Flags
 from server.hub import Arrivals, Hub
 from server.subscribers.live import Live
 from server.wire.answers import as_raw, metric_row
@@ -27,7 +28,12 @@ class Broadcast:
         if len(delivery.series):
             if self.live.watching:
                 names.update(("metric", name) for name in self._touched(delivery))
-            self.hub.firehose(self._metrics(delivery))
+            own = self.engine.catalogue.own[delivery.series] if self.engine.catalogue.any_own else None
+            if own is None or not own.any():
+                self.hub.firehose(self._metrics(delivery))
+            else:
+                self.hub.firehose(self._metrics(_part(delivery, ~own)))
+                self.hub.firehose(self._metrics(_part(delivery, own), own=True))
         if delivery.events:
             names.update(("event", event.type) for _, event in delivery.events)
             self.hub.firehose(self._events(delivery))
@@ -40,7 +46,7 @@ class Broadcast:
         flags[numbers] = True
         return [catalogue.by_number[number].name for number in np.flatnonzero(flags).tolist()]
 
-    def _metrics(self, delivery: Delivery) -> Arrivals:
+    def _metrics(self, delivery: Delivery, own: bool = False) -> Arrivals:
         offset = self.live.questions.offset(delivery.position)
 
         def message(i: int) -> bytes:
@@ -50,7 +56,7 @@ class Broadcast:
             return encode({"type": "new_metric", "metric": row, "offset": offset})
 
         keys = cast(Sequence[int], delivery.series)  # an array serves as one
-        return Arrivals("metric", delivery.position, len(delivery.series), keys, message)
+        return Arrivals("metric", delivery.position, len(delivery.series), keys, message, own)
 
     def _events(self, delivery: Delivery) -> Arrivals:
         offset = self.live.questions.offset(delivery.position)
@@ -63,3 +69,9 @@ class Broadcast:
         # Events have no series: none replaces another.
         keys = [(delivery.position, row) for row, _ in delivery.events]
         return Arrivals("event", delivery.position, len(delivery.events), keys, message)
+
+
+def _part(delivery: Delivery, chosen: Flags) -> Delivery:
+    """Some of the samples of a delivery."""
+    columns = (delivery.series[chosen], delivery.rows[chosen], delivery.times[chosen], delivery.values[chosen])
+    return Delivery(delivery.position, delivery.stamp, *columns)

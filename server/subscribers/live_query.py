@@ -88,6 +88,8 @@ class LiveQuery:
         self.slide_ms = slide_ms
         self.subscribers: set[Subscription] = set()
         self.evaluations = 0
+        self.seconds = 0.0
+        """Spent on them."""
         self._questions = questions
         self._query_id = query_id
         self._query = query
@@ -172,7 +174,9 @@ class LiveQuery:
         else:
             began = time.perf_counter()
             self._publish(answer)
-            self._interval = max(MIN_INTERVAL, COST_FACTOR * (answer.cost + time.perf_counter() - began))
+            cost = answer.cost + time.perf_counter() - began
+            self.seconds += cost
+            self._interval = max(MIN_INTERVAL, COST_FACTOR * cost)
 
     def _fail(self, code: str, message: str) -> None:
         """Tell the subscribers once, however often it fails in the same way."""

@@ -8,6 +8,7 @@ which the store keeps as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from engine.engine import Delivery, Engine
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
-from server.log import Log
-from server.store import BlockKey, Flush, Store, StoredEvent
+from server.log import Log, LogUnavailable
+from server.store import BlockKey, Flush, Store, StoredEvent, StoreUnavailable
 from server.wire.blocks import Block, encode
 
 logger = logging.getLogger("streamgauge.rollups")
@@ -30,6 +31,7 @@ PENDING_BYTES = 64 << 20
 BUSY_SHARE = 20
 """A flush that took t seconds is followed by at least this many times t without one."""
 EXPIRE_SECONDS = 60.0
+RETRY_SECONDS = 1.0
 _LOOK_EVERY = 4096
 
 
@@ -64,8 +66,12 @@ class Rollups:
         self._unseen = 0
         self._trimmable = engine.position
         self._flush: asyncio.Task[None] | None = None
+        self._patient = False
+        self._hurry = asyncio.Event()
         self.last_seconds = 0.0
         self.flushes = 0
+        self.checkpoint_bytes = 0
+        """Size of the last checkpoint."""
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry; asks for a flush when much is pending."""
@@ -79,7 +85,15 @@ class Rollups:
                 self._hold(True)
 
     async def run(self) -> None:
-        """Flushes when it is time or when much is pending; for ever."""
+        """Flushes when it is time or when much is pending; for ever. Waits for a store that is not available."""
+        self._patient = True
+        try:
+            await self._run()
+        finally:
+            self._patient = False
+            self._hurry.set()
+
+    async def _run(self) -> None:
         expired = time.monotonic()
         while True:
             try:
@@ -90,7 +104,10 @@ class Rollups:
             await self.flush()
             if time.monotonic() - expired >= EXPIRE_SECONDS:
                 horizons, watermark = self._unneeded(), self.engine.watermark
-                await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
+                try:
+                    await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
+                except StoreUnavailable as error:
+                    logger.error("retention has to wait, the store is not available: %s", error)
                 expired = time.monotonic()
 
     async def flush(self) -> None:
@@ -114,8 +131,7 @@ class Rollups:
         begun = time.perf_counter()
         job = self._begin()
         try:
-            await self.log.sync()
-            written, rolled = await asyncio.to_thread(self._write, job)
+            written, rolled, waited = await self._write_at_last(job)
         finally:
             self._hold(False)
         self.engine.frozen, self.engine.frozen_events = {}, []
@@ -126,8 +142,28 @@ class Rollups:
         await self.log.trim(self._trimmable)
         self._trimmable = job.position
         self.flushes += 1
-        self.last_seconds = time.perf_counter() - begun
+        self.last_seconds = time.perf_counter() - begun - waited
         logger.debug("flush %d at position %d: %d blocks", job.generation, job.position, len(written))
+
+    async def _write_at_last(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...], float]:
+        """Writes the job, again and again while the store or the log is not available and `run` is running.
+
+        Answers what `_write` does, and the seconds that passed before the try that succeeded. A try that failed has
+        written nothing; meanwhile the log holds what the store lacks, and is not trimmed.
+        """
+        begun = time.perf_counter()
+        while True:
+            waited = time.perf_counter() - begun
+            try:
+                await self.log.sync()
+                return *await asyncio.to_thread(self._write, job), waited
+            except (StoreUnavailable, LogUnavailable) as error:
+                if not self._patient:
+                    raise
+                logger.error("flush %d is tried again in %g s: %s", job.generation, RETRY_SECONDS, error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY_SECONDS):
+                        await self._hurry.wait()
 
     def _begin(self) -> _Job:
         engine = self.engine
@@ -158,6 +194,7 @@ class Rollups:
             job.oldest_chunk,
         )  # fmt: skip
         self.store.write(flush)
+        self.checkpoint_bytes = len(flush.checkpoint)
         return list(blocks), rolled
 
     def _read(self, wanted: list[BlockId]) -> dict[BlockId, Panes]:

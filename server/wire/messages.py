@@ -22,6 +22,7 @@ class ClientMessage(msgspec.Struct, gc=False):
     subscription_id: str | None = None
     firehose: bool | None = None
     max_rate: float | None = None
+    own: bool | None = None
 
 
 def _plain(value: object) -> object:

@@ -152,7 +152,7 @@ def running(server: P) -> Iterator[P]:
 
 def ours(folder: Path, settings: Mapping[str, object] | None = None) -> Pinned:
     """Our server in a folder of its own."""
-    return Pinned(folder / f"streamgauge-{free_port()}", settings)
+    return Pinned(folder / f"streamgauge-{free_port()}", {"SELF_METRICS": "true", **(settings or {})})
 
 
 def victoria(folder: Path) -> VictoriaMetrics:

@@ -1,6 +1,6 @@
 """Many live charts in a real browser for a while: its CPU, its heap, its long frames, and the time from POST to screen.
 
-    python -m tests.browser.load [--seconds 60] [--charts 50] [--series 10] [--hz 2]
+    python -m tests.browser.load [--seconds 60] [--charts 50] [--series 10] [--hz 1]
 
 Each metric gets one sample per series and beat; the charts are grouped, so that each draws all its series. A counter
 beside them is posted alone, one by one; its number on the screen says which of its posts has arrived.
@@ -60,6 +60,7 @@ class Figures(NamedTuple):
     unseen: int
     p50: float
     p99: float
+    answered_p99: float
     charts: int
 
     def text(self) -> str:
@@ -71,7 +72,9 @@ class Figures(NamedTuple):
             ("heap before, after", f"{self.heap_before / MEGABYTE:.1f} MB, {self.heap_after / MEGABYTE:.1f} MB"),
             ("frames over 50 ms, longest", f"{self.frames_over_50}, {self.longest_frame:.0f} ms"),
             ("POST to screen, p50, p99", f"{self.p50:.0f} ms, {self.p99:.0f} ms ({self.posts} posts)"),
+            ("POST to answer, p99", f"{self.answered_p99:.0f} ms"),
             ("posts never seen on screen", f"{self.unseen}"),
+            ("runnable processes, last minute", f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
         ]
         return "\n".join(f"{name:34}{value}" for name, value in rows)
 
@@ -83,6 +86,7 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self.url, self.charts, self.series, self.hz = url, charts, series, hz
         self.probes: list[float] = []
+        self.answered: list[float] = []
         self.ended = threading.Event()
         self.error: Exception | None = None
 
@@ -97,6 +101,7 @@ class Sender(threading.Thread):
                 if time.time() >= probe_due:
                     self.probes.append(time.time() * 1000)
                     post(self.url, {"name": PROBE, "metric_type": "counter", "value": 1})
+                    self.answered.append(time.time() * 1000 - self.probes[-1])
                     probe_due += 0.23  # so that it does not fall together with the beats
                 time.sleep(0.005)
         except OSError as error:
@@ -182,7 +187,8 @@ def measure(browser: Browser, page: Page, server: Streamgauge, sender: Sender, s
     return Figures(
         (after[0] - before[0]) / spent, (after[1] - before[1]) / spent, heap_before, heap_after,
         len(found["frames"]), max(found["frames"], default=0.0), len(counted), unseen,
-        percentile(counted, 0.5), percentile(counted, 0.99), page.locator("article canvas").count(),
+        percentile(counted, 0.5), percentile(counted, 0.99),
+        percentile(sender.answered[skipped:], 0.99), page.locator("article canvas").count(),
     )  # fmt: skip
 
 
@@ -192,7 +198,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--charts", type=int, default=50)
     parser.add_argument("--series", type=int, default=10)
-    parser.add_argument("--hz", type=float, default=2, help="samples per second and series")
+    parser.add_argument("--hz", type=float, default=1, help="samples per second and series")
     chosen = parser.parse_args()
     executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:

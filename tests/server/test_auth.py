@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -133,3 +134,13 @@ def test_errors_have_one_form() -> None:
     assert all(400 <= code.http < 600 and 1000 <= code.websocket < 5000 for code in CODES.values())
     with pytest.raises(KeyError):
         ApiError("no such code", "")
+
+
+def test_a_hashed_key_opens_for_the_key_and_not_for_the_hash() -> None:
+    digest = hashlib.sha256(b"the-real-key").hexdigest()
+    guarded = gate(api_keys=f"ingest:sha256={digest},read:plain-key")
+    guarded.require([(b"x-api-key", b"the-real-key")], "ingest")
+    guarded.require([(b"x-api-key", b"plain-key")], "read")
+    assert refusal(guarded.require, [(b"x-api-key", b"the-real-key")], "read") == "forbidden"
+    for wrong in (digest, f"sha256={digest}", hashlib.sha256(digest.encode()).hexdigest()):
+        assert refusal(guarded.require, [(b"x-api-key", wrong.encode())], "ingest") == "unauthorized"

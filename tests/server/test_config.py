@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from server.config import PREFIX, ConfigError, Settings, load_settings, parse_duration, parse_size
+from server.config import PREFIX, ConfigError, Settings, load_settings, parse_api_keys, parse_duration, parse_size
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,24 @@ def test_every_setting_says_what_it_does() -> None:
 
 def test_origins_are_a_set() -> None:
     assert load_settings(allowed_origins=" https://A.example/ ,*").origins == {"https://a.example", "*"}
+
+
+def test_the_variables_of_the_client_commands_are_no_misspelt_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STREAMGAUGE_URL", "http://other:8000")
+    (tmp_path / ".env").write_text("STREAMGAUGE_KEY=12345678\n")
+    assert load_settings().port == 8000
+    monkeypatch.setenv("STREAMGAUGE_URLS", "x")
+    with pytest.raises(ConfigError, match="STREAMGAUGE_URLS is no setting"):
+        load_settings()
+
+
+def test_a_key_may_be_given_by_its_hash() -> None:
+    digest = hashlib.sha256(b"a-secret-key").digest()
+    both = f"read:a-secret-key, ingest+admin:sha256={digest.hex().upper()}"
+    assert parse_api_keys(both) == [(frozenset({"read"}), digest), (frozenset({"ingest", "admin"}), digest)]
+    for short in ("sha256=", "sha256=abcdef", f"sha256={digest.hex()}0", f"sha256={digest.hex()[:-1]}g"):
+        with pytest.raises(ConfigError, match="key 2 must have 64 hex digits") as caught:
+            load_settings(api_keys=f"read:12345678,ingest:{short}")
+        assert len(short) < 10 or short[7:] not in str(caught.value)

@@ -1,10 +1,12 @@
 // The HTTP questions the page asks, and the key it asks them with.
 
 import { sentence } from "./format";
-import type { EventRow, MetricRow, Stats } from "./protocol";
+import { readColumns, toMs, type Columns, type EventRow, type Ledger, type MetricRow, type Query, type Stats } from "./protocol";
 
 const KEY_SLOT = "streamgauge.key";
 const TIMEOUT = 10_000;
+/** For a query, which the server ends by itself after MAX_QUERY_EXECUTION_TIME. */
+const LONG_TIMEOUT = 60_000;
 
 export class HttpError extends Error {
   constructor(
@@ -40,10 +42,14 @@ export function useKey(value: string): void {
   }
 }
 
-async function get<T>(path: string): Promise<T> {
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (key) headers["Authorization"] = `Bearer ${key}`;
-  const response = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+  if (init.body) headers["Content-Type"] = "application/json";
+  const signal = init.signal
+    ? AbortSignal.any([init.signal, AbortSignal.timeout(LONG_TIMEOUT)])
+    : AbortSignal.timeout(TIMEOUT);
+  const response = await fetch(path, { ...init, headers, cache: "no-store", signal });
   const body: unknown = await response.json().catch(() => null);
   if (!response.ok) {
     const detail = (body as { detail?: { code?: string; message?: string } } | null)?.detail;
@@ -52,9 +58,19 @@ async function get<T>(path: string): Promise<T> {
   return body as T;
 }
 
-export const getStats = (): Promise<Stats> => get<Stats>("/api/stats");
-export const getNewestMetrics = (): Promise<MetricRow[]> => get<MetricRow[]>("/api/metrics?limit=200&time_range=1h");
-export const getNewestEvents = (): Promise<EventRow[]> => get<EventRow[]>("/api/events?limit=100&time_range=1h");
+export const getStats = (): Promise<Stats> => ask<Stats>("/api/stats");
+export const getNewestMetrics = (): Promise<MetricRow[]> => ask<MetricRow[]>("/api/metrics?limit=200&time_range=1h");
+export const getNewestEvents = (): Promise<EventRow[]> => ask<EventRow[]>("/api/events?limit=100&time_range=1h");
+
+export const getLedger = (): Promise<Ledger> => ask<Ledger>("/api/ledger");
+
+/** One answer in columns, and the server time it stands for. */
+export async function askQuery(query: Query, signal: AbortSignal): Promise<{ at: number; columns: Columns }> {
+  const body = await ask<{ at?: unknown }>("/api/query", { method: "POST", body: JSON.stringify(query), signal });
+  const columns = readColumns(body);
+  if (!columns) throw new HttpError(200, "internal", "The answer has no columns.");
+  return { at: toMs(body.at) ?? 0, columns };
+}
 
 export interface Diagnosis {
   reason: string;

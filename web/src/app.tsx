@@ -1,8 +1,14 @@
-import { Header } from "./header";
+import type { ComponentType } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { isOwn } from "./catalogue";
 import { Empty } from "./empty";
+import { EventsView } from "./events";
+import { Header } from "./header";
+import { Help } from "./help";
 import { KeyForm } from "./key-form";
-import { Panels } from "./panels/panels";
+import { Explore } from "./panels/explore";
 import { catalogue, connection, needsKey } from "./session";
+import { opened, search, section } from "./view";
 
 export function App() {
   return (
@@ -14,6 +20,7 @@ export function App() {
       <main id="panels" tabIndex={-1}>
         <Content />
       </main>
+      <Help />
     </>
   );
 }
@@ -21,8 +28,25 @@ export function App() {
 function Content() {
   const items = catalogue.items.value;
   if (needsKey.value !== null) return <KeyForm reason={needsKey.value} />;
-  if (items.length > 0) return <Panels items={items} />;
+  if (section.value === "dashboards") return <Dashboards />;
+  if (section.value === "events") return <EventsView />;
+  const wanted = search.value.trim() !== "" || opened.value !== null;
+  if (items.length > 0 && (wanted || !items.every(isOwn))) return <Explore items={items} />;
   if (catalogue.loaded.value) return <Empty />;
   const waiting = connection.value.phase === "connecting" || connection.value.phase === "connected";
   return <p class="quiet-note">{waiting ? "Asking the server what it holds…" : "Nothing to show until the server answers."}</p>;
+}
+
+/** Loaded when it is asked for. */
+function Dashboards() {
+  const [view, setView] = useState<{ show: ComponentType } | string>("Loading…");
+  useEffect(() => {
+    import("./dashboards/view").then(
+      (module) => setView({ show: module.default }),
+      () => setView("The dashboards could not be loaded; load the page again."),
+    );
+  }, []);
+  if (typeof view === "string") return <p class="quiet-note">{view}</p>;
+  const View = view.show;
+  return <View />;
 }

@@ -1,4 +1,4 @@
-// Everything that has arrived, in the order it became known. A name that is there stays where it is.
+// Everything that has arrived. A name that is there keeps its rank; a new one stands before all others.
 
 import { signal, type Signal } from "@preact/signals";
 import { labelText, withUnit } from "./format";
@@ -20,8 +20,35 @@ export interface Item {
   type: string;
   unit: Signal<string>;
   series: Signal<number>;
+  /** Labels its series have. */
+  labels: Signal<readonly string[]>;
+  /** Whether its values are running totals. */
+  cumulative: Signal<boolean>;
+  /** Whether a row of it ever arrived. */
+  known: Signal<boolean>;
+  /** Time of its newest row, as far as the server tells. */
+  lastTime: Signal<number | null>;
   /** The newest row seen, null until one was. */
   newest: Signal<Newest | null>;
+  /** The larger, the newer. */
+  rank: number;
+}
+
+export function newItem(kind: Kind, name: string, type: string, rank: number = 0): Item {
+  return {
+    id: `${kind}:${name}`,
+    kind,
+    name,
+    type,
+    unit: signal(""),
+    series: signal(0),
+    labels: signal([]),
+    cumulative: signal(false),
+    known: signal(false),
+    lastTime: signal(null),
+    newest: signal(null),
+    rank,
+  };
 }
 
 /** Names kept at most; more are counted in `beyond`. */
@@ -36,18 +63,31 @@ export class Catalogue {
   private readonly known = new Map<string, Item>();
   private readonly refused = new Set<string>();
 
-  /** What the server holds; new names are added in their alphabetical order. */
+  /** What the server holds, the newest first. */
   load(stats: Stats): void {
-    const metrics = [...(stats.metrics ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1));
-    for (const metric of metrics) {
+    for (const metric of byAge(stats.metrics ?? [])) {
       const item = this.item("metric", metric.name, metric.type);
       if (!item) continue;
+      item.known.value = true;
       if (metric.unit) item.unit.value = metric.unit;
       item.series.value = metric.series ?? 0;
+      item.cumulative.value = metric.cumulative ?? false;
+      const labels = metric.labels ?? [];
+      if (labels.join("\n") !== item.labels.peek().join("\n")) item.labels.value = labels;
+      sawTime(item, toMs(metric.last_time));
     }
-    for (const type of Object.keys(stats.event_types ?? {}).sort()) this.item("event", type, "event");
+    for (const type of Object.keys(stats.event_types ?? {}).sort().reverse()) {
+      const item = this.item("event", type, "event");
+      if (item) item.known.value = true;
+    }
     this.publish();
     this.loaded.value = true;
+  }
+
+  /** The item of an id such as `metric:orders`, if it is known. */
+  find(id: string): Item | undefined {
+    void this.items.value;
+    return this.known.get(id);
   }
 
   sawMetric(row: MetricRow): void {
@@ -82,7 +122,7 @@ export class Catalogue {
       this.beyond.value = this.refused.size;
       return undefined;
     }
-    const item: Item = { id, kind, name, type, unit: signal(""), series: signal(0), newest: signal(null) };
+    const item = newItem(kind, name, type, this.known.size);
     this.known.set(id, item);
     return item;
   }
@@ -94,5 +134,51 @@ export class Catalogue {
 
 function remember(item: Item, newest: Newest): void {
   const known = item.newest.peek();
+  item.known.value = true;
+  sawTime(item, newest.at);
   if (!known || newest.at >= known.at) item.newest.value = newest;
+}
+
+function sawTime(item: Item, at: number | null): void {
+  if (at !== null && at > (item.lastTime.peek() ?? 0)) item.lastTime.value = at;
+}
+
+/** Newer than this, and one name is as new as another. */
+const RECENT = 300_000;
+
+/** The oldest first, so that the newest get the highest rank; the order of recent ones does not depend on chance. */
+function byAge(metrics: Stats["metrics"]): Stats["metrics"] {
+  const time = (metric: Stats["metrics"][number]): number => toMs(metric.last_time) ?? 0;
+  const newest = Math.max(0, ...metrics.map(time));
+  const age = (metric: Stats["metrics"][number]): number => Math.floor((newest - time(metric)) / RECENT);
+  return metrics.toSorted((a, b) => age(b) - age(a) || (a.name < b.name ? 1 : -1));
+}
+
+/** How the names of the server's own numbers begin. */
+export const OWN = "streamgauge_";
+
+/** Whether it is one of the server's own numbers, which stay out of the way until one looks for them. */
+export function isOwn(item: Item): boolean {
+  return item.kind === "metric" && item.name.startsWith(OWN);
+}
+
+/** What a search finds: items with every word of it in their name, type or unit. */
+export function found(items: readonly Item[], search: string): readonly Item[] {
+  const own = search.toLowerCase().includes("streamgauge");
+  return items.filter((item) => (own || !isOwn(item)) && fits(item, search));
+}
+
+/** Whether an item has every word of a search in its name, type or unit. */
+export function fits(item: Item, search: string): boolean {
+  const text = `${item.name} ${item.type} ${item.unit.value}`.toLowerCase();
+  return search
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
+}
+
+/** The items in the order wanted. */
+export function ordered(items: readonly Item[], order: "newest" | "name"): Item[] {
+  if (order === "newest") return items.toSorted((a, b) => b.rank - a.rank);
+  return items.toSorted((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
 }

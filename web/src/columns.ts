@@ -164,3 +164,17 @@ export function niceCeiling(value: number): number {
   const nice = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8].find((n) => share <= n * (1 + 1e-9)) ?? 10;
   return nice * power;
 }
+
+/** The distance at which values usually follow one another, ms; null where too few are known to tell. */
+export function usualGap(times: number[], values: readonly Value[]): number | null {
+  const gaps: number[] = [];
+  let previous = -1;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === null || values[i] === undefined) continue;
+    if (previous >= 0) gaps.push(times[i]! - times[previous]!);
+    previous = i;
+  }
+  if (gaps.length < 3) return null;
+  gaps.sort((a, b) => a - b);
+  return gaps[Math.floor((gaps.length - 1) * 0.9)]!;
+}

@@ -72,7 +72,7 @@ function digits(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
-function grouped(whole: string): string {
+export function grouped(whole: string): string {
   return whole.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
@@ -122,21 +122,43 @@ export function exact(value: number | null | undefined, unit: string = ""): stri
 }
 
 const pad = (n: number): string => String(n).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** Hours, minutes and seconds in the browser's zone. */
+let utc = false;
+
+/** Chooses the zone that times are written in from now on. */
+export function writeTimesIn(zone: "local" | "utc"): void {
+  utc = zone === "utc";
+}
+
+export function timesAreUtc(): boolean {
+  return utc;
+}
+
+/** Hours, minutes and seconds in the chosen zone. */
 export function clockTime(ms: number): string {
-  const t = new Date(ms);
-  return `${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}`;
+  return `${clockMinute(ms)}:${pad(utc ? new Date(ms).getUTCSeconds() : new Date(ms).getSeconds())}`;
 }
 
 export function clockMinute(ms: number): string {
   const t = new Date(ms);
-  return `${pad(t.getHours())}:${pad(t.getMinutes())}`;
+  return utc ? `${pad(t.getUTCHours())}:${pad(t.getUTCMinutes())}` : `${pad(t.getHours())}:${pad(t.getMinutes())}`;
+}
+
+/** The day in the chosen zone: `3 Jan`. */
+export function dayOf(ms: number): string {
+  const t = new Date(ms);
+  return utc ? `${t.getUTCDate()} ${MONTHS[t.getUTCMonth()]}` : `${t.getDate()} ${MONTHS[t.getMonth()]}`;
+}
+
+/** Time of day, with the day where it is another one than `now`'s. */
+export function moment(ms: number, now: number): string {
+  return dayOf(ms) === dayOf(now) ? clockTime(ms) : `${dayOf(ms)} ${clockTime(ms)}`;
 }
 
 /** The name of the zone that `clockTime` writes in. */
 export function zoneName(): string {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
+  return utc ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
 }
 
 /** A duration in its largest fitting unit: `4 s`, `3 min`, `2 h`, `5 d`. */

@@ -1,7 +1,14 @@
-import { beat } from "./clock";
-import { duration, plural, zoneName } from "./format";
-import { RANGE, STEP } from "./plans";
-import { catalogue, connection, lastHeard, needsKey, retryNow } from "./session";
+import { useRef } from "preact/hooks";
+import type { Section } from "./address";
+import { beat, behind } from "./clock";
+import { duration, grouped, plural, withUnit, zoneName } from "./format";
+import { helpShown } from "./help";
+import type { Ledger } from "./protocol";
+import { isOwn } from "./catalogue";
+import { catalogue, connection, lastHeard, ledger, needsKey, retryNow, warnings } from "./session";
+import { dark, setZone, toggleTheme, zone } from "./theme";
+import { TimeControl } from "./time-control";
+import { search, section, setSection } from "./view";
 
 export function Header() {
   return (
@@ -9,10 +16,27 @@ export function Header() {
       <h1>
         <img src="/favicon.svg" alt="" width="20" height="20" /> Streamgauge
       </h1>
+      <Search />
+      <TimeControl />
+      <Sections />
       <Status />
-      <p class="range">
-        last {RANGE.words} · steps of {STEP.words} · times in {zoneName()}
-      </p>
+      <LedgerBadge />
+      <div class="tools">
+        <select
+          aria-label="Time zone"
+          value={zone.value}
+          onChange={(event) => setZone(event.currentTarget.value === "utc" ? "utc" : "local")}
+        >
+          <option value="local">{zone.value === "local" ? zoneName() : "local time"}</option>
+          <option value="utc">UTC</option>
+        </select>
+        <button type="button" onClick={() => (helpShown.value = true)} aria-haspopup="dialog">
+          <kbd>?</kbd> Keys
+        </button>
+        <button type="button" onClick={toggleTheme}>
+          <span aria-hidden="true">◐</span> {dark.value ? "Light" : "Dark"}
+        </button>
+      </div>
       <Trouble />
       <p class="unseen" role="status">
         <Spoken />
@@ -21,20 +45,98 @@ export function Header() {
   );
 }
 
+function Search() {
+  const field = useRef<HTMLInputElement>(null);
+  return (
+    <label class="search">
+      <span class="unseen">Search metrics and events</span>
+      <input
+        ref={field}
+        id="search"
+        type="search"
+        placeholder="Search metrics and events"
+        autocomplete="off"
+        spellcheck={false}
+        value={search.value}
+        onInput={(event) => (search.value = event.currentTarget.value)}
+      />
+      <kbd aria-hidden="true">/</kbd>
+    </label>
+  );
+}
+
+const TITLES: Record<Section, string> = { explore: "Explore", events: "Events", dashboards: "Dashboards" };
+
+function Sections() {
+  return (
+    <nav class="sections" aria-label="Sections">
+      {(Object.keys(TITLES) as Section[]).map((name) => (
+        <a
+          key={name}
+          href={name === "explore" ? "/" : `/?view=${name}`}
+          aria-current={section.value === name ? "page" : undefined}
+          onClick={(event) => {
+            if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab, as everywhere
+            event.preventDefault();
+            setSection(name);
+          }}
+        >
+          {TITLES[name]}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
 /** The state as a dot and a word; the dot's form differs too, so that colour alone says nothing. */
 function Status() {
   const { phase } = connection.value;
-  const items = catalogue.items.value;
+  const items = catalogue.items.value.filter((item) => !isOwn(item));
   const metrics = items.filter((item) => item.kind === "metric").length;
   return (
     <p class={`status ${phase}`}>
       <span class="dot" aria-hidden="true" />
       <strong>{phase}</strong>
+      <span class="behind" title="How old what is drawn was when it was drawn">
+        {phase === "connected" &&
+          behind.value !== null &&
+          `${withUnit(Math.max(1, Math.round(behind.value)), "ms")} behind`}
+      </span>
       {items.length > 0 && (
         <span class="totals">
           {plural(metrics, "metric")} · {plural(items.length - metrics, "event type")}
         </span>
       )}
+    </p>
+  );
+}
+
+/** What was counted of a ledger's rows, by what became of them. */
+export function accountOf(found: Ledger): { total: number; rejected: number; balanced: boolean; words: string } {
+  const rejected = Object.values(found.rejected ?? {}).reduce((sum, count) => sum + count, 0);
+  const total = found.accepted + found.events + found.duplicate + rejected;
+  const reasons = Object.entries(found.rejected ?? {}).map(([reason, count]) => `${reason} ${grouped(String(count))}`);
+  const words = [
+    `${grouped(String(found.received))} rows received`,
+    `${grouped(String(found.accepted))} samples and ${grouped(String(found.events))} events accepted`,
+    `${grouped(String(found.duplicate))} duplicate`,
+    `${grouped(String(rejected))} rejected${reasons.length ? ` (${reasons.join(", ")})` : ""}`,
+  ];
+  return { total, rejected, balanced: total === found.received, words: words.join(" · ") };
+}
+
+/** Every row that came is accounted for: the two numbers are equal, or the badge says that they are not. */
+function LedgerBadge() {
+  const found = ledger.value;
+  if (!found) return <p class="ledger">ledger –</p>;
+  const { total, rejected, balanced, words } = accountOf(found);
+  const [came, counted] = [grouped(String(found.received)), grouped(String(total))];
+  const notes = [words, ...warnings.value].join("\n");
+  return (
+    <p class={`ledger ${balanced ? "" : "wrong"}`} title={notes}>
+      ledger {came} {balanced ? "=" : "≠"} {counted} <span aria-hidden="true">{balanced ? "✓" : "!"}</span>
+      {rejected > 0 && <span class="rejected"> {grouped(String(rejected))} rejected</span>}
+      {warnings.value.length > 0 && <span class="rejected"> {plural(warnings.value.length, "warning")}</span>}
     </p>
   );
 }

@@ -24,6 +24,9 @@ interface Live {
 /** Runs the call before the next frame. */
 export type NextFrame = (call: () => void) => void;
 
+/** Updates drawn in one frame: ranges slide all at once, and no frame may take long. */
+const PER_FRAME = 8;
+
 const UPDATE_HEAD = /^\{\s*"type"\s*:\s*"realtime_update"\s*,\s*"subscription_id"\s*:\s*"([^"\\]+)"/;
 
 export class LiveQueries {
@@ -86,6 +89,7 @@ export class LiveQueries {
         this.created(this.asked.shift(), id);
         return true;
       case "subscription_deleted":
+        this.askNext();
         return true;
       case "error":
         return this.failed(id, message);
@@ -111,7 +115,11 @@ export class LiveQueries {
   private unsubscribe(id: string): void {
     this.byId.delete(id);
     this.unread.delete(id);
-    this.outbox.put(JSON.stringify({ type: "unsubscribe", subscription_id: id }));
+    this.outbox.put(JSON.stringify({ type: "unsubscribe", subscription_id: id }), undefined, true);
+  }
+
+  /** There is room again. */
+  private askNext(): void {
     const next = [...this.all].find((live) => live.crowdedOut);
     if (next) this.ask(next);
   }
@@ -140,6 +148,10 @@ export class LiveQueries {
 
   private keep(id: string, update: string | Record<string, unknown>): void {
     this.unread.set(id, update);
+    this.schedule();
+  }
+
+  private schedule(): void {
     if (this.scheduled) return;
     this.scheduled = true;
     this.nextFrame(() => this.flush());
@@ -147,9 +159,9 @@ export class LiveQueries {
 
   private flush(): void {
     this.scheduled = false;
-    const updates = [...this.unread];
-    this.unread.clear();
+    const updates = [...this.unread].slice(0, PER_FRAME);
     for (const [id, unread] of updates) {
+      this.unread.delete(id);
       const live = this.byId.get(id);
       const message = typeof unread === "string" ? parseMessage(unread) : unread;
       const update = message && readUpdate(message);
@@ -157,5 +169,6 @@ export class LiveQueries {
       live.offset = update.offset;
       live.watcher.update(update);
     }
+    if (this.unread.size > 0) this.schedule();
   }
 }

@@ -10,7 +10,7 @@ export interface Pace {
 }
 
 export class Outbox {
-  private waiting: { text: string; sent?: (() => void) | undefined }[] = [];
+  private waiting: { text: string; sent?: (() => void) | undefined; patient: boolean }[] = [];
   private allowance = BURST;
   private counted: number;
   private cancel: (() => void) | null = null;
@@ -22,10 +22,15 @@ export class Outbox {
     this.counted = pace.now();
   }
 
-  /** Sends when its turn comes and then calls `sent`; the answer takes it back before that. */
-  put(text: string, sent?: () => void): () => void {
-    const entry = { text, sent };
-    this.waiting.push(entry);
+  /**
+   * Sends when its turn comes and then calls `sent`; the answer takes it back before that. What is patient comes after
+   * all that is not: what nobody looks at any more may end a little later, what is looked at begins at once.
+   */
+  put(text: string, sent?: () => void, patient: boolean = false): () => void {
+    const entry = { text, sent, patient };
+    const before = patient ? -1 : this.waiting.findIndex((other) => other.patient);
+    if (before < 0) this.waiting.push(entry);
+    else this.waiting.splice(before, 0, entry);
     this.work();
     return () => {
       this.waiting = this.waiting.filter((other) => other !== entry);

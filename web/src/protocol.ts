@@ -13,6 +13,7 @@ export interface MetricRow {
 }
 
 export interface EventRow {
+  id?: string;
   event_type: string;
   timestamp: string | number;
   user_id?: string | null;
@@ -22,9 +23,13 @@ export interface EventRow {
 
 export interface Query {
   query_string: string;
-  time_range: string;
+  /** A range that moves, or `from` and `to` in ms. */
+  time_range?: string;
+  from?: number;
+  to?: number;
   step: string;
   aggregation: string;
+  group_by?: string[];
   format: "columns";
 }
 
@@ -36,7 +41,7 @@ export interface Columns {
 
 export interface Series {
   group: string;
-  labels: Record<string, string>;
+  labels: Record<string, string | null>;
   values: (number | null)[];
   /** Samples per step. */
   counts?: number[];
@@ -57,8 +62,28 @@ export interface ServerError {
 export interface Stats {
   total_metrics: number;
   total_events: number;
-  metrics: { name: string; type: string; unit?: string | null; series?: number; last_time?: string | number | null }[];
+  metrics: {
+    name: string;
+    type: string;
+    unit?: string | null;
+    series?: number;
+    labels?: string[];
+    cumulative?: boolean;
+    last_time?: string | number | null;
+  }[];
   event_types: Record<string, number>;
+  warnings?: string[];
+}
+
+/** What came in and what became of it. */
+export interface Ledger {
+  received: number;
+  accepted: number;
+  events: number;
+  duplicate: number;
+  late?: number;
+  folded?: number;
+  rejected: Record<string, number>;
 }
 
 /** Milliseconds UTC of a time in either form; null where it is none. */

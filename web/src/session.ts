@@ -1,28 +1,47 @@
 // The one connection of this page, what arrives on it, and what follows from losing it.
 
 import { batch, signal } from "@preact/signals";
-import { diagnose, getNewestEvents, getNewestMetrics, getStats, HttpError, socketAddress, useKey, type Diagnosis } from "./api";
+import {
+  diagnose,
+  getLedger,
+  getNewestEvents,
+  getNewestMetrics,
+  getStats,
+  HttpError,
+  socketAddress,
+  useKey,
+  type Diagnosis,
+} from "./api";
 import { Catalogue } from "./catalogue";
-import { forgetTime, heardTime } from "./clock";
+import { forgetTime, heardTime, roundTrip } from "./clock";
 import { Connection, type ConnectionState, type Socket } from "./connection";
+import { Feed } from "./feed";
 import { sentence } from "./format";
 import { LiveQueries } from "./live";
 import { Outbox } from "./outbox";
-import { parseMessage, toMs, type EventRow, type MetricRow } from "./protocol";
+import { parseMessage, toMs, type EventRow, type Ledger, type MetricRow } from "./protocol";
 
 /** How often the list of names is compared with the server's, for those the firehose had to leave out. */
 const SWEEP = 15_000;
 /** How soon the first list is asked again, for example while the server replays its log. */
 const IMPATIENCE = 1_500;
 
+/** How often the round trip is measured and the ledger read. */
+const PULSE = 10_000;
+
 export const connection = signal<ConnectionState>({ phase: "connecting" });
 export const needsKey = signal<string | null>(null);
 /** Own time of the last message, for the age of what is shown. */
 export const lastHeard = signal<number | null>(null);
 export const catalogue = new Catalogue();
+export const feed = new Feed();
+export const ledger = signal<Ledger | null>(null);
+/** What the server says its owner should know. */
+export const warnings = signal<readonly string[]>([]);
 
 const clientId = `page-${[...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join("")}`;
 let heard = 0;
+let pinged: number | null = null;
 
 const outbox = new Outbox((text) => line.send(text), { now: () => performance.now(), later });
 export const live = new LiveQueries(outbox, spacedFrames());
@@ -37,6 +56,7 @@ export function begin(): void {
   addEventListener("online", () => line.check());
   addEventListener("pageshow", (event) => event.persisted && line.check());
   setInterval(() => void (connection.peek().phase === "connected" && sweep()), SWEEP);
+  setInterval(pulse, PULSE);
 }
 
 export function retryNow(): void {
@@ -60,6 +80,18 @@ function opened(): void {
   needsKey.value = null;
   live.reopened();
   void sweep(true);
+  pulse();
+}
+
+function pulse(): void {
+  if (connection.peek().phase !== "connected" || document.visibilityState !== "visible") return;
+  pinged = performance.now();
+  outbox.put('{"type":"ping"}');
+  // A failure shows as the lost connection; the last count stays.
+  getLedger().then(
+    (found) => (ledger.value = found),
+    () => undefined,
+  );
 }
 
 async function sweep(withNewest: boolean = false): Promise<void> {
@@ -71,8 +103,10 @@ async function sweep(withNewest: boolean = false): Promise<void> {
     ]);
     batch(() => {
       catalogue.load(found);
+      warnings.value = found.warnings ?? [];
       metrics.forEach((row) => catalogue.sawMetric(row));
       events.forEach((row) => catalogue.sawEvent(row));
+      if (withNewest) feed.load(events);
     });
   } catch (error) {
     // Asked again later; a refusal shows as the form for the key, a lost server as the lost connection.
@@ -96,7 +130,12 @@ function receive(text: string): void {
     case "new_metric":
       return catalogue.sawMetric(message["metric"] as MetricRow);
     case "new_event":
+      feed.saw(message["event"] as EventRow);
       return catalogue.sawEvent(message["event"] as EventRow);
+    case "pong":
+      if (pinged !== null) roundTrip.value = performance.now() - pinged;
+      pinged = null;
+      return;
     case "hello":
       forgetTime();
       heardTime(toMs(message["at"]) ?? 0);
@@ -137,7 +176,8 @@ function spacedFrames(): (call: () => void) => void {
     const run = (): void => {
       const start = performance.now();
       call();
-      free = performance.now() + Math.min(100, 4 * (performance.now() - start));
+      // After the paint, which the frame has to pay for as well.
+      setTimeout(() => (free = performance.now() + Math.min(100, 4 * (performance.now() - start))));
     };
     const wait = free - performance.now();
     if (wait > 16) setTimeout(() => requestAnimationFrame(run), wait - 8);

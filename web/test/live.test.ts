@@ -118,8 +118,25 @@ describe("live queries", () => {
     live.take({ type: "error", code: "too_many_subscriptions", message: "100" });
     expect(a.errors.length).toBe(1);
     endFirst();
+    expect(sent.at(-1)!.type).toBe("unsubscribe");
+    live.take({ type: "subscription_deleted", subscription_id: "sub_1" });
     expect(sent.slice(-2).map((m) => m.type)).toEqual(["unsubscribe", "subscribe"]);
     expect(sent.at(-1)!.query).toEqual(query("a"));
+  });
+
+  it("spreads many updates over frames, and forgets none", () => {
+    const all = Array.from({ length: 20 }, (_, i) => {
+      const one = watcher();
+      live.watch(query(`q${i}`), one);
+      live.take({ type: "subscription_created", subscription_id: `sub_${i}` });
+      live.takeText(updateText(`sub_${i}`, "e-1", i));
+      return one;
+    });
+    frame();
+    expect(all.filter((one) => one.updates.length === 1).length).toBeLessThan(20);
+    frame();
+    frame();
+    expect(all.map((one) => one.updates.length)).toEqual(all.map(() => 1));
   });
 
   it("leaves other messages to others", () => {
@@ -139,6 +156,16 @@ describe("outbox", () => {
     }
     expect(sent.length).toBe(BURST + 4);
     expect(sent.some((m) => m.query?.query_string === `metric:q${BURST}`)).toBe(false);
+  });
+
+  it("begins what is looked at before it ends what is not", () => {
+    const ends = Array.from({ length: BURST }, (_, i) => live.watch(query(`q${i}`), watcher()));
+    ends.forEach((_, i) => live.take({ type: "subscription_created", subscription_id: `sub_${i}` }));
+    ends.forEach((end) => end());
+    live.watch(query("opened"), watcher());
+    time += 1000 / RATE;
+    timers.splice(0).forEach((call) => call());
+    expect(sent.at(-1)!.query).toEqual(query("opened"));
   });
 
   it("drops what cannot be sent: it is asked again on the next line", () => {

@@ -1,29 +1,37 @@
 import { useEffect, useRef } from "preact/hooks";
-import { Chart } from "../chart";
-import type { DrawnLine, Model } from "../model";
+import { Chart, type Edges } from "../chart";
+import type { Model } from "../model";
 import type { Plan } from "../plans";
+import { zone } from "../theme";
+import { zoomBack, zoomInto } from "../view";
 
 interface Props {
   plan: Plan;
-  lines: DrawnLine[];
   unit: string;
   model: Model | null;
-  now: number;
+  edges: Edges;
+  /** The line shown alone, null for all. */
+  isolated: number | null;
   onHover(index: number | null): void;
 }
 
 /** The picture itself; what it says stands in the figure's label and in the table. */
-export function ChartView({ plan, lines, unit, model, now, onHover }: Props) {
+export function ChartView({ plan, unit, model, edges, isolated, onHover }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
+  const lines = model?.lines ?? [];
+  // Another set of lines is another chart; the same set with other values is not.
+  const made = `${zone.value} ${plan.shape} ${lines.map(({ label, role, colour }) => `${role}${colour}${label}`).join("\n")}`;
 
   useEffect(() => {
-    const made = box.current && new Chart(box.current, plan, lines, onHover);
-    chart.current = made;
-    return () => made?.destroy();
-  }, [plan]);
+    const acts = { hover: onHover, zoom: zoomInto, back: () => void zoomBack() };
+    const drawn = box.current && new Chart(box.current, plan, lines, acts);
+    chart.current = drawn;
+    return () => drawn?.destroy();
+  }, [plan, made]);
 
-  useEffect(() => chart.current?.show(model, unit, now), [model, unit, now]);
+  useEffect(() => chart.current?.show(model, unit, edges), [made, model, unit, edges.from, edges.to]);
+  useEffect(() => chart.current?.isolate(isolated), [made, isolated]);
 
   return <div class="chart" ref={box} aria-hidden="true" />;
 }

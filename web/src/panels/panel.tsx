@@ -1,47 +1,92 @@
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useComputed, useSignal, type Signal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Item } from "../catalogue";
-import { beat } from "../clock";
-import { clockTime, duration } from "../format";
-import { describe, drawnLines, kindText, markOf, valuesAt } from "../model";
+import { beat, beatOf } from "../clock";
+import { clockTime, duration, moment } from "../format";
+import { markOf, type Mark } from "../marks";
+import { describe, kindText, unitOf, valuesAt, type Model } from "../model";
 import { planFor } from "../plans";
 import { connection } from "../session";
+import { groupBy, groups, open, scope as shownScope, wasClosed, zoomInto } from "../view";
+import { CurlLine } from "../empty";
 import { ChartView } from "./chart-view";
-import { Source } from "./source";
-import { TableTwin } from "./table";
+import { Legend } from "./legend";
 import { useNearScreen, useSource } from "./hooks";
+import { saveCsv, TableTwin } from "./table";
 
-export function Panel({ item }: { item: Item }) {
+/** About the width of a chart. */
+const PIXELS = 400;
+
+interface Props {
+  item: Item;
+  /** Has the page for itself. */
+  large?: boolean;
+}
+
+export function Panel({ item, large = false }: Props) {
   const root = useRef<HTMLElement>(null);
-  const plan = useMemo(() => planFor(item.kind, item.type), [item]);
-  const lines = useMemo(() => drawnLines(plan), [plan]);
+  const scope = shownScope.value;
+  const group = groups.value.get(item.id) ?? null;
+  const cumulative = item.cumulative.value;
+  const plan = useMemo(() => planFor(item.kind, item.type, cumulative), [item, cumulative]);
   const near = useNearScreen(root);
-  const source = useSource(() => new Source(item.kind, item.name, plan), near);
+  const source = useSource(item.kind, item.name, plan, scope, group, near);
   const [tabled, setTabled] = useState(false);
-  const [hovered, setHovered] = useState<number | null>(null);
+  const [isolated, isolate] = useState<string | null>(null);
+  const hovered = useSignal<number | null>(null);
+  const last = useRef<Model | null>(null);
+
+  // The keyboard stays with the panel that is opened or closed.
+  useEffect(() => {
+    if (large || wasClosed(item.id)) root.current?.focus({ preventScroll: large });
+  }, []);
+  // A chart moves on when that shows: about a pixel at a time, and its age in words every few seconds.
+  const own = useComputed(() => {
+    const pace = Math.min(5000, Math.max(1000, shownScope.value.span / PIXELS));
+    return Math.floor(beatOf(item.id).value / pace) * pace;
+  });
 
   const unit = item.unit.value;
   const connected = connection.value.phase === "connected";
+  const moving = connected && scope.fixed === null;
   // Without the server nobody knows what came after the last result: the chart stands still there.
-  const now = connected ? beat.value : (source.at.value ?? beat.value);
-  const model = source.model(unit, now, connected);
+  const now = scope.fixed?.to ?? (connected ? own.value : (source.at.value ?? own.value));
+  const fresh = source.model(unit, now, moving);
+  // Until the answer for another stretch of time is there, what is known of it is drawn.
+  const model = fresh ?? (last.current && matches(last.current, group) ? last.current : null);
+  last.current = model;
+  const to = moving ? Math.max(now, model?.times[model.times.length - 1] ?? 0) : now;
+  const edges = { from: to - scope.span, to };
+  const [error, ...others] = source.errors.value;
   const mark = markOf({
-    model,
+    model: fresh,
+    scope,
     connected,
-    error: source.error.value,
+    error: error ?? null,
+    missing: source.lines.slice(1).flatMap(({ label }, i) => (others[i] ? [label] : [])),
     shownAt: source.at.value,
+    known: item.known.value,
     now,
   });
   const kind = kindText(item.kind, item.type, unit, item.series.value);
-  const drawnUnit = plan.lines[0]!.aggregation === "count" ? "" : unit;
+  const drawnUnit = unitOf(plan, unit);
+  const alone = model?.legend.find(({ label }) => label === isolated)?.line ?? null;
 
   return (
-    <article class={`panel ${mark.state.replace(" ", "-")}`} ref={root}>
+    <article
+      class={`panel ${mark.state.replaceAll(" ", "-")} ${large ? "large" : ""}`}
+      ref={root}
+      tabIndex={-1}
+      data-panel={item.id}
+      data-state={mark.state}
+      aria-label={item.name}
+    >
       <header>
         <h3 title={item.name}>
           <bdi>{item.name}</bdi>
         </h3>
         <span class="kind">{kind}</span>
-        <span class="mark">
+        <span class="mark" title={mark.detail}>
           <span class="dot" aria-hidden="true" />
           <span class="mark-text">{mark.text}</span>
         </span>
@@ -50,34 +95,111 @@ export function Panel({ item }: { item: Item }) {
         <span class="number">{model?.headline.number ?? "–"}</span>
         {model?.headline.unit && <span class="unit">{model.headline.unit}</span>}
         <span class="caption">{model?.headline.caption ?? ""}</span>
+        <GroupChoice item={item} group={group} />
       </p>
-      <p class="facts" title={mark.detail}>
-        {mark.detail ?? model?.facts.map(({ label, text }) => `${label} ${text}`).join(" · ")}
-      </p>
-      <figure aria-label={describe(item.name, kind, model, now)}>
-        <ChartView plan={plan} lines={lines} unit={drawnUnit} model={model} now={now} onHover={setHovered} />
+      {model && model.legend.length > 0 && !mark.detail ? (
+        <Legend model={model} unit={drawnUnit} isolated={isolated} isolate={isolate} />
+      ) : (
+        <p class="facts" title={mark.detail}>
+          {mark.detail ?? model?.facts.map(({ label, text }) => `${label} ${text}`).join(" · ")}
+        </p>
+      )}
+      <figure aria-label={describe(item.name, kind, model, scope, now)}>
+        <ChartView
+          plan={plan}
+          unit={drawnUnit}
+          model={model}
+          edges={edges}
+          isolated={alone}
+          onHover={(index) => (hovered.value = index)}
+        />
+        <Hint mark={mark} item={item} span={scope.span} />
       </figure>
       <footer>
         <p class="newest">
-          {model && hovered !== null ? (
-            valuesAt(lines, model, hovered, drawnUnit)
-          ) : (
-            <NewestRow item={item} />
-          )}
+          <Readout model={model} hovered={hovered} unit={drawnUnit} item={item} still={scope.fixed !== null} />
         </p>
-        <button type="button" aria-expanded={tabled} onClick={() => setTabled(!tabled)}>
-          Table<span class="unseen"> of {item.name}</span>
+        <button type="button" data-act="table" aria-expanded={tabled} onClick={() => setTabled(!tabled)}>
+          Table<Of name={item.name} />
+        </button>
+        <button type="button" disabled={!model} onClick={() => model && saveCsv(item.name, model)}>
+          CSV<Of name={item.name} />
+        </button>
+        <button type="button" data-act="open" onClick={() => open(large ? null : item.id)}>
+          {large ? "Close" : "Open"}
+          <Of name={item.name} />
         </button>
       </footer>
-      {tabled && model && <TableTwin lines={lines} model={model} unit={drawnUnit} />}
+      {tabled && model && <TableTwin name={item.name} model={model} unit={drawnUnit} span={scope.span} />}
     </article>
   );
 }
 
-/** The newest row that arrived, with its labels as text. */
-function NewestRow({ item }: { item: Item }) {
+const Of = ({ name }: { name: string }) => <span class="unseen"> of {name}</span>;
+
+/** Whether a model that was made earlier has the lines that are wanted now. */
+function matches(model: Model, group: string | null): boolean {
+  return (model.lines[0]?.role === "group") === (group !== null) && model.lines.length > 0;
+}
+
+/** By which label the series are told apart. */
+function GroupChoice({ item, group }: { item: Item; group: string | null }) {
+  const labels = item.labels.value;
+  if (labels.length === 0 && group === null) return null;
+  const offered = group === null || labels.includes(group) ? labels : [...labels, group];
+  return (
+    <select
+      class="group-choice"
+      aria-label={`Group ${item.name} by`}
+      value={group ?? ""}
+      onChange={(event) => groupBy(item.id, event.currentTarget.value || null)}
+    >
+      <option value="">all together</option>
+      {offered.map((label) => (
+        <option key={label} value={label}>
+          by {label}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+/** What helps where there is nothing to draw. */
+function Hint({ mark, item, span }: { mark: Mark; item: Item; span: number }) {
+  if (mark.state === "empty") {
+    return (
+      <div class="hint">
+        <CurlLine name={item.name} kind={item.kind} type={item.type} />
+      </div>
+    );
+  }
+  const last = item.lastTime.value;
+  if (mark.state !== "no data in range" || last === null) return null;
+  return (
+    <div class="hint">
+      <button type="button" onClick={() => zoomInto(last - span * 0.8, last + span * 0.2)}>
+        Jump to the last data, {moment(last, beat.value)}
+      </button>
+    </div>
+  );
+}
+
+interface ReadoutProps {
+  model: Model | null;
+  hovered: Signal<number | null>;
+  unit: string;
+  item: Item;
+  still: boolean;
+}
+
+/** The values at the crosshair, else the newest row that arrived, with its labels as text. */
+function Readout({ model, hovered, unit, item, still }: ReadoutProps) {
+  if (model && hovered.value !== null) {
+    const text = valuesAt(model, hovered.value, unit);
+    return <span title={text}>{text}</span>;
+  }
   const newest = item.newest.value;
-  if (!newest) return <>&nbsp;</>;
+  if (!newest || still) return <>&nbsp;</>;
   const age = beat.value - newest.at;
   const parts = [newest.value, newest.labels].filter(Boolean).join("  ");
   return (
@@ -88,4 +210,3 @@ function NewestRow({ item }: { item: Item }) {
     </span>
   );
 }
-

@@ -1,18 +1,25 @@
-import { clockTime, exact, zoneName } from "../format";
-import { tableOf, type DrawnLine, type Model } from "../model";
+import { exact, zoneName } from "../format";
+import { csvOf, tableOf, timeInTable, type Model } from "../model";
+
+interface Props {
+  name: string;
+  model: Model;
+  unit: string;
+  span: number;
+}
 
 /** The chart's numbers, newest first. */
-export function TableTwin({ lines, model, unit }: { lines: DrawnLine[]; model: Model; unit: string }) {
-  const { head, rows } = tableOf(lines, model);
+export function TableTwin({ name, model, unit, span }: Props) {
+  const { head, rows } = tableOf(model);
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Values per step">
+    <div class="table" tabIndex={0} role="region" aria-label={`Values of ${name} per step`}>
       <table>
         <thead>
           <tr>
             <th scope="col">from ({zoneName()})</th>
             {head.map((label) => (
               <th scope="col" key={label}>
-                {label}
+                <bdi>{label}</bdi>
               </th>
             ))}
           </tr>
@@ -20,7 +27,7 @@ export function TableTwin({ lines, model, unit }: { lines: DrawnLine[]; model: M
         <tbody>
           {rows.map(({ time, values }) => (
             <tr key={time}>
-              <th scope="row">{clockTime(time)}</th>
+              <th scope="row">{timeInTable(time, span)}</th>
               {values.map((value, i) => (
                 <td key={head[i]}>{exact(value, unit)}</td>
               ))}
@@ -30,4 +37,14 @@ export function TableTwin({ lines, model, unit }: { lines: DrawnLine[]; model: M
       </table>
     </div>
   );
+}
+
+/** Hands the table to the browser as a file. */
+export function saveCsv(name: string, model: Model): void {
+  const file = new Blob([csvOf(tableOf(model))], { type: "text/csv" });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = `${name.replace(/[^\w.-]+/g, "_").slice(0, 80) || "table"}.csv`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -1,4 +1,4 @@
-"""The command `streamgauge`."""
+"""The command `serve`: the server in this process, and the order in which it dies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import uvicorn
 
+from server import logs
 from server.app import App
 from server.auth import check_bind
 from server.config import ConfigError, Settings, load_settings
@@ -105,32 +106,21 @@ async def _announce(server: Server, app: App, settings: Settings) -> None:
         f"Log: {app.log.mode}\n"
         f"Send a first metric:\n"
         f"  curl -X POST http://{shown}:{port}/api/metrics -H 'Content-Type: application/json' \\\n"
-        f"    -d '{{\"name\": \"hello\", \"metric_type\": \"counter\", \"value\": 1}}'",
+        f'    -d \'{{"name": "hello", "metric_type": "counter", "value": 1}}\'\n'
+        f"or see what it does with those of a made-up shop:\n"
+        f"  streamgauge demo --url http://{shown}:{port}",
         flush=True,
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="streamgauge", description="Real-time streaming analytics: POST metrics and events, watch, query, keep."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "serve", help="run the server", description="Run the server. Settings come from the environment and .env; "
-        "the README lists them all."
-    )  # fmt: skip
-    parser.parse_args(arguments)
+def run(_: argparse.Namespace) -> int:
+    """Serves with the settings of the environment; the exit code."""
     try:
         settings = load_settings()
         refusal = check_bind(settings)
         if refusal is not None:
             raise ConfigError(refusal)
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        logs.configure(settings)
         return _run(settings)
     except (ConfigError, LogError, StoreError, OSError) as error:
         print(f"streamgauge: {error}", file=sys.stderr)
@@ -158,7 +148,3 @@ def _run(settings: Settings) -> int:
         return asyncio.run(serve(settings))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
