@@ -49,6 +49,7 @@ def render(document: dict[str, Any], base: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><title>{escape(info["title"])} API</title>'
+        '<link rel="icon" href="/favicon.svg" type="image/svg+xml">'
         '<link rel="stylesheet" href="/docs.css"></head>'
         f'<body><header><h1>{escape(info["title"])} API <small>{escape(info["version"])}</small></h1>'
         f'{prose(info["description"])}<p>With keys, each <code>curl</code> needs <code>{escape(_KEY)}</code>. '
