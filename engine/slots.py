@@ -16,9 +16,9 @@ from engine.model import Codes, Flags, Floats, Ints
 from engine.panes import ALL, Panes
 from engine.series import Catalogue
 
-FOLD_AT = 65_536
+FOLD_AT = 131_072
 """Raw samples in a slot before folding them is tried."""
-MAX_FOLDED = 4
+MAX_FOLDED = 8
 """Folded parts of a slot before they become one."""
 SAMPLE_BYTES = 28
 
