@@ -27,6 +27,7 @@ MAGIC = b"SGCP"
 VERSION = 1
 _HEAD = struct.Struct("<4sHI")
 _LIFETIME = "lifetime/"
+_TABLE = "table/"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -43,6 +44,8 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         _put_samples(arrays, f"totals/{start}", samples)
     arrays["last/time"], arrays["last/value"], arrays["last/grown"] = engine.totals.state()
     arrays |= {_LIFETIME + name: column for name, column in engine.lifetime.state().items()}
+    tables = engine.tables.state()
+    arrays |= {f"{_TABLE}{number}": held for number, held in enumerate(tables.values())}
     arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
     arrays["newest_own"] = np.frombuffer(engine.newest_own.save(), np.uint8)
     names = engine.catalogue.names.values()
@@ -52,7 +55,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         "generation": engine.generation, "series": len(engine.catalogue),
         "open": open_slots, "totals": list(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
         "forgotten_own": int(engine.newest_own.forgotten),
-        "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers),
+        "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers), "tables": list(tables),
         "sketched": sorted(engine.catalogue.sketched),
         "units": {name.name: name.unit for name in names if name.unit},
         "folded": {name.name: name.folded for name in names if name.folded},
@@ -65,9 +68,8 @@ def encode(header: dict[str, Any], arrays: Arrays) -> bytes:
     """A capture as bytes."""
     listed = [(name, array.dtype.str, len(array)) for name, array in arrays.items()]
     text = json.dumps({**header, "arrays": listed}).encode()
-    parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text]
-    parts += [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
-    return b"".join(parts)
+    columns = (np.ascontiguousarray(array).data for array in arrays.values())
+    return b"".join((_HEAD.pack(MAGIC, VERSION, len(text)), text, *columns))
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], Arrays]:
@@ -105,6 +107,8 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine._unchecked = header["unchecked"]
     engine.ledger = Ledger.of_dict(header["ledger"])
     engine.writers = {int(epoch): sequence for epoch, sequence in header["writers"].items()}
+    named = header.get("tables", ())
+    engine.tables.restore({(epoch, id): arrays[f"{_TABLE}{at}"] for at, (epoch, id) in enumerate(named)})
     for text, (folded, fold_at) in header["open"].items():
         start = int(text)
         slot = engine.open[start] = Slot(start, BASE, engine.catalogue)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine import dedup, levels, panes
-from engine.dedup import Seen
+from engine import dedup, levels, panes, repeats
 from engine.kernels.grouping import group
 from engine.ledger import Ledger
 from engine.levels import SPANS, WIDTHS, Retention, floor
@@ -21,6 +20,7 @@ from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags,
 from engine.newest import Newest
 from engine.series import Catalogue
 from engine.slots import Slot
+from engine.tables import Found, Tables
 from engine.totals import Totals
 
 SLOT = WIDTHS[0]
@@ -75,6 +75,7 @@ class Engine:
         self.closed = 0
         """Everything before this time is closed: it lies in pending panes or in the store."""
         self.open: dict[int, Slot] = {}
+        self.tables = Tables()
         self.totals = Totals()
         self.lifetime = Lifetime(self.catalogue)
         self.pending: Slots = {}
@@ -113,8 +114,7 @@ class Engine:
         for name in entry.sketched:
             self.catalogue.sketch(name)
         self.ledger.rejected.update(entry.rejected)
-        if entry.requests or self._has_ids(entry):
-            self._find_repeats(entry, applied)
+        repeats.find(entry, applied, self.seen, self.ledger)
         delivery = self._deliver(entry, applied)
         if self._unchecked >= _CHECK_EVERY:
             self._unchecked = 0
@@ -162,62 +162,6 @@ class Engine:
             position, self.stamp, none.astype(np.int32), none, none, none.astype(np.float64)
         )
 
-    @staticmethod
-    def _has_ids(entry: Entry) -> bool:
-        return bool(entry.batch and entry.batch.ids) or any(event.id for event in entry.events)
-
-    def _find_repeats(self, entry: Entry, applied: Applied) -> None:
-        """Marks the rows whose id, or whose request's key, came before."""
-        rows = len(entry.batch) if entry.batch else 0
-        duplicate = np.zeros(rows, np.bool_)
-        events_duplicate = np.zeros(len(entry.events), np.bool_)
-        applied.duplicate, applied.events_duplicate = duplicate, events_duplicate
-        for index, request in enumerate(entry.requests):
-            (begin, end), (event_begin, event_end) = request.metrics, request.events
-            seen = self.seen.find(dedup.REQUEST, request.key)
-            if seen is None:
-                time = int(entry.batch.times[begin]) if entry.batch and begin < end else 0
-                event_time = entry.events[event_begin].time if event_begin < event_end else 0
-                where = Seen(applied.position, begin, event_begin, request.body, time, event_time)
-                self.seen.add(dedup.REQUEST, request.key, self.stamp, where)
-                continue
-            duplicate[begin:end] = True
-            events_duplicate[event_begin:event_end] = True
-            if seen.body != request.body:
-                applied.conflicts.append(index)
-                rows = end - begin + event_end - event_begin
-                self.ledger.rejected["conflict"] += rows
-                self.ledger.duplicate -= rows  # they are marked as repeats below, but count as refused
-                continue
-            applied.first.update((row, (seen.position, seen.row + row - begin)) for row in range(begin, end))
-            if begin < end:
-                applied.first_time[begin] = seen.time
-            if event_begin < event_end:
-                applied.events_first_time[event_begin] = seen.second_time
-            applied.events_first.update(
-                (row, (seen.position, seen.second + row - event_begin)) for row in range(event_begin, event_end)
-            )
-        if entry.batch:
-            metric_ids = {row: (key, int(entry.batch.times[row])) for row, key in entry.batch.ids.items()}
-            self._find_ids(dedup.METRIC, metric_ids, duplicate, applied.first, applied.first_time, applied.position)
-        ids = {row: (event.id, event.time) for row, event in enumerate(entry.events) if event.id is not None}
-        first, first_time = applied.events_first, applied.events_first_time
-        self._find_ids(dedup.EVENT, ids, events_duplicate, first, first_time, applied.position)
-
-    def _find_ids(
-        self, kind: int, ids: dict[int, tuple[bytes, int]], duplicate: Flags, first: dict[int, tuple[int, int]],
-        first_time: dict[int, int], position: int,
-    ) -> None:  # fmt: skip
-        for row, (key, time) in ids.items():
-            if duplicate[row]:
-                continue
-            seen = self.seen.find(kind, key)
-            if seen is None:
-                self.seen.add(kind, key, self.stamp, Seen(position, row, time=time))
-            else:
-                duplicate[row] = True
-                first[row], first_time[row] = (seen.position, seen.row), seen.time
-
     def _deliver(self, entry: Entry, applied: Applied) -> Delivery:
         events = list(enumerate(entry.events))
         if applied.events_duplicate is not None and applied.events_duplicate.any():
@@ -225,22 +169,25 @@ class Engine:
         self.ledger.events += len(events)
         self.ledger.duplicate += len(entry.events) - len(events)
         self.events.extend((applied.position, row, event) for row, event in events)
-        series, rows, times, values = self._ingest(entry.batch, applied) if entry.batch else _NOTHING
+        series, rows, times, values = self._ingest(entry.batch, applied, entry.epoch) if entry.batch else _NOTHING
         return Delivery(applied.position, applied.stamp, series, rows, times, values, events)
 
-    def _ingest(self, batch: Batch, applied: Applied) -> tuple[Codes, Ints, Ints, Floats]:
-        ids, folded = self.catalogue.resolve(batch.keys, batch.hints)
-        self.lifetime.reserve()
-        series, times, values = ids[batch.codes], batch.times, batch.values
+    def _ingest(self, batch: Batch, applied: Applied, epoch: int) -> tuple[Codes, Ints, Ints, Floats]:
+        series, folded, unknown = self._series_of(batch, epoch)
+        times, values = batch.times, batch.values
         n = len(series)
         rows = np.arange(n)
-        if applied.duplicate is not None and applied.duplicate.any():
-            rows = np.flatnonzero(~applied.duplicate)
+        if unknown is not None or (applied.duplicate is not None and applied.duplicate.any()):
+            duplicate = np.zeros(n, np.bool_) if applied.duplicate is None else applied.duplicate
+            lost = np.zeros(n, np.bool_) if unknown is None else unknown & ~duplicate
+            rows = np.flatnonzero(~(lost | duplicate))
             series, times, values = series[rows], times[rows], values[rows]
+            self.ledger.duplicate += int(duplicate.sum())
+            if lost.any():
+                self.ledger.rejected["lost_series"] += int(lost.sum())
         self.ledger.accepted += len(rows)
-        self.ledger.duplicate += n - len(rows)
         if folded is not None:
-            self._count_folded(series, folded[batch.codes][rows])
+            self._count_folded(series, folded[rows])
         if not len(rows):
             return _NOTHING
         earliest = int(times.min())
@@ -255,6 +202,16 @@ class Engine:
         self.lifetime.add(series, times, values)
         self._unchecked += len(rows)
         return series, rows, times, values
+
+    def _series_of(self, batch: Batch, epoch: int) -> Found:
+        """The series of each row. Numbers that the log does not explain are unknown: its beginning is missing."""
+        ids, folded = self.catalogue.resolve(batch.keys)
+        self.lifetime.reserve()
+        if batch.table is None:
+            return Found(ids[batch.codes], None if folded is None else folded[batch.codes], None)
+        table = epoch, batch.table.id
+        self.tables.define(table, batch.table.numbers, ids, folded)
+        return self.tables.find(table, batch.codes)
 
     def _keep(self, series: Codes, rows: Ints, times: Ints, position: int, values: Floats) -> None:
         """Puts raw samples into the ring they belong to."""

@@ -17,7 +17,8 @@ class Ledger:
 
     late: before the entry's stamp minus LATENESS. late_total: late running totals, which do not count in `increase`.
     squeezed: running totals whose open pane was closed early for lack of memory; they do not count in `increase`.
-    folded: went to an __other__ series. repeated: log entries appended twice and skipped.
+    folded: went to an __other__ series. repeated: log entries appended twice and skipped. rejected: by reason; one of
+    them is the engine's own, lost_series: the entry that says which series a number means is not in the log any more.
     """
 
     accepted: int = 0

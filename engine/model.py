@@ -61,13 +61,13 @@ def parse_series_key(key: bytes) -> SeriesKey:
     return SeriesKey(name.decode(), type, temporality, unit.decode(), labels)
 
 
-class Hints(NamedTuple):
-    """Numbers a parser gave to series keys it has seen: a shortcut within one process, never stored.
+class Table(NamedTuple):
+    """How the rows of an entry name their series: by numbers of a table of the entry's writer (see engine.tables).
 
-    table: what the numbers belong to, compared by identity; numbers: int32, one per key of a batch.
+    id: of the table, from 1; numbers: int32, what each key of the batch is called from here on.
     """
 
-    table: object
+    id: int
     numbers: Codes
 
 
@@ -77,7 +77,8 @@ class Batch:
 
     keys: distinct packed series keys; codes: int32[n] into keys; values: float64[n]; times: int64[n] in ms;
     ids: row number -> 16-byte hash of the id its sender gave it, for the rows that have one;
-    hints: numbers that spare looking the keys up, where there are any.
+    table: where there is one, codes are numbers in it, and keys only those that it does not know yet;
+    whole: keys is all that a parser knows, a list that only grows; never in a log entry.
     """
 
     keys: list[bytes]
@@ -85,7 +86,8 @@ class Batch:
     values: Floats
     times: Ints
     ids: dict[int, bytes] = field(default_factory=dict)
-    hints: Hints | None = None
+    table: Table | None = None
+    whole: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)

@@ -21,7 +21,6 @@ from engine.model import (
     OWN_PREFIX,
     Codes,
     Flags,
-    Hints,
     Labels,
     SeriesKey,
     pack_series_key,
@@ -104,8 +103,6 @@ class Catalogue:
         """Names whose distinct values are asked for, seen or not."""
         self._ids: dict[bytes, int] = {}
         self._matched: dict[tuple[int, Matcher], Flags] = {}
-        self._hinted: object = None
-        self._by_hint: Codes = np.empty(0, np.int32)
         self._name_number = Growing(np.int32)
         self._type = Growing(np.int8)
         self._temporality = Growing(np.int8)
@@ -118,27 +115,8 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def resolve(self, keys: Sequence[bytes], hints: Hints | None = None) -> tuple[Codes, Flags | None]:
+    def resolve(self, keys: Sequence[bytes]) -> tuple[Codes, Flags | None]:
         """Series ids of packed keys, registering new ones; and which of the keys went to __other__, None for none."""
-        if hints is None:
-            return self._look_up(keys)
-        if hints.table is not self._hinted:
-            self._hinted, self._by_hint = hints.table, np.empty(0, np.int32)
-        numbers = hints.numbers
-        highest = int(numbers.max(initial=-1))
-        if highest >= len(self._by_hint):
-            grown = np.full(2 * highest + 1, -1, np.int32)
-            grown[: len(self._by_hint)] = self._by_hint
-            self._by_hint = grown
-        ids = self._by_hint[numbers]
-        if (ids >= 0).all():
-            return ids, None
-        ids, folded = self._look_up(keys)
-        # A folded key stays unknown: each of its samples has to be counted.
-        self._by_hint[numbers] = ids if folded is None else np.where(folded, -1, ids)
-        return ids, folded
-
-    def _look_up(self, keys: Sequence[bytes]) -> tuple[Codes, Flags | None]:
         ids = np.fromiter(map(self._ids.get, keys, repeat(-1)), np.int32, len(keys))
         new = np.flatnonzero(ids < 0)
         if not len(new):

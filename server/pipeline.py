@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine.engine import Delivery, Engine
-from engine.model import Applied, Entry, format_offset
+from engine.model import Applied, Batch, Entry, format_offset
 from server.counts import Ring
 from server.log import Log, LogError, LogUnavailable, Record
+from server.numbering import Numbering
 from server.wire.entry import pack_entry, unpack_entry
 
 logger = logging.getLogger("streamgauge.pipeline")
@@ -35,6 +36,7 @@ class Pipeline:
         self.log, self.engine, self.subscribers = log, engine, list(subscribers)
         self.writer = secrets.randbits(62) | 1
         self._sequence = 0
+        self._numbering = Numbering()
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
         self._target = 0
@@ -61,6 +63,8 @@ class Pipeline:
         self._sequence += 1
         sequence = self._sequence
         entry.epoch, entry.sequence = self.writer, sequence
+        if entry.batch is not None and entry.batch.whole:
+            entry.batch = self._shorten(entry.batch)
         self._last_append = begun = time.monotonic()
         applied: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
         self._waiting[sequence] = applied
@@ -71,10 +75,18 @@ class Pipeline:
             self.appended += 1
             self.appended_bytes += len(payload)
             result = await applied
+            if entry.batch is not None and entry.batch.table is not None:
+                self._numbering.confirm(entry.batch.table)
             self.lag.add(time.monotonic() - begun)
             return result
         finally:
             self._waiting.pop(sequence, None)
+
+    def _shorten(self, batch: Batch) -> Batch:
+        numbering = self._numbering
+        if numbering.confirmed and (self.writer, numbering.table) not in self.engine.tables:
+            numbering.forget()
+        return numbering.shorten(batch)
 
     def hold(self, held: bool) -> None:
         """Makes submitters wait while the store cannot keep up, or lets them go on."""

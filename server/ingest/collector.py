@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import Applied, Batch, Codes, Entry, Event, Hints, KeyedRequest
+from engine.model import Applied, Batch, Codes, Entry, Event, KeyedRequest
 from server.errors import ApiError
 from server.ingest import River
 from server.log import LogFull, LogUnavailable
 from server.wire.json_metrics import Sample
+from server.wire.key_cache import Distinct
 
 MAX_PENDING_BYTES = 128 << 20
 MAX_PENDING_REQUESTS = 20_000
@@ -60,6 +61,7 @@ class Collector:
         self.river = river
         self._max_bytes = max_bytes
         self._max_requests = max_requests
+        self._distinct = Distinct()
         self._tick: list[tuple[Parts, Deliver, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = self._requests = 0
@@ -95,7 +97,7 @@ class Collector:
 
     async def _submit(self, tick: list[tuple[Parts, Deliver, int]]) -> None:
         try:
-            entry, places = _join([parts for parts, _, _ in tick])
+            entry, places = _join([parts for parts, _, _ in tick], self._distinct)
             entry.stamp = self.river.stamp()
             applied = await self.river.submit(entry)
         except BaseException as error:  # every request must hear of it, whatever it was
@@ -123,10 +125,10 @@ def _failure(error: BaseException) -> BaseException:
     return error
 
 
-def _join(tick: list[Parts]) -> tuple[Entry, list[tuple[int, int, int]]]:
+def _join(tick: list[Parts], distinct: Distinct) -> tuple[Entry, list[tuple[int, int, int]]]:
     """One entry of all parts, and for each its first row, first event and number among the keyed requests (or -1)."""
     entry = Entry(0)
-    joined = _Columns()
+    joined = _Columns(distinct)
     places: list[tuple[int, int, int]] = []
     for parts in tick:
         row, event, request = joined.rows, len(entry.events), -1
@@ -149,8 +151,9 @@ def _join(tick: list[Parts]) -> tuple[Entry, list[tuple[int, int, int]]]:
 class _Columns:
     """Grows a batch out of samples and batches, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, distinct: Distinct) -> None:
         self.rows = 0
+        self._distinct = distinct
         self._index: dict[bytes, int] = {}
         self._ids: dict[int, bytes] = {}
         self._chunks: list[Batch] = []
@@ -178,12 +181,15 @@ class _Columns:
         chunks = self._chunks
         if not chunks:
             return None
-        if len(chunks) == 1:
-            return replace(chunks[0], ids=self._ids)
-        keys, codes, hints = _join_keys(chunks)
-        values = np.concatenate([chunk.values for chunk in chunks])
-        times = np.concatenate([chunk.times for chunk in chunks])
-        return Batch(keys, codes, values, times, self._ids, hints)
+        codes, values, times = (
+            np.concatenate(columns) if len(columns) > 1 else columns[0]
+            for columns in zip(*((chunk.codes, chunk.values, chunk.times) for chunk in chunks), strict=True)
+        )
+        known = chunks[0].keys
+        if all(chunk.keys is known for chunk in chunks):
+            return Batch(known, codes, values, times, self._ids, whole=chunks[0].whole)
+        own = [self._distinct(one.keys, one.codes) if one.whole else (one.keys, one.codes) for one in chunks]
+        return Batch(*_join_keys(own), values, times, self._ids)
 
     def _close_chunk(self) -> None:
         if self._codes:
@@ -192,21 +198,8 @@ class _Columns:
             self._index, self._codes, self._values, self._times = {}, [], [], []
 
 
-def _join_keys(chunks: list[Batch]) -> tuple[list[bytes], Codes, Hints | None]:
-    """The distinct keys of all chunks, each row's index into them, and their hints where all chunks have some."""
-    keys = [key for chunk in chunks for key in chunk.keys]
-    offsets = np.cumsum([0, *(len(chunk.keys) for chunk in chunks)])
-    rows = np.concatenate([chunk.codes + offset for chunk, offset in zip(chunks, offsets[:-1], strict=True)])
-    known = [chunk.hints for chunk in chunks if chunk.hints is not None]
-    if len(known) == len(chunks) and all(hints.table is known[0].table for hints in known):
-        numbers = np.concatenate([hints.numbers for hints in known])
-        # Of equal numbers the last place stays and stands for all of them; a sort would cost ten times as much.
-        places = np.arange(len(numbers), dtype=np.int32)
-        last = np.empty(int(numbers.max()) + 1, np.int32)
-        last[numbers] = places
-        chosen = np.flatnonzero(last[numbers] == places)
-        last[numbers[chosen]] = places[: len(chosen)]
-        return [keys[at] for at in chosen.tolist()], last[numbers][rows], Hints(known[0].table, numbers[chosen])
+def _join_keys(chunks: list[tuple[list[bytes], Codes]]) -> tuple[list[bytes], Codes]:
+    """The distinct keys of all chunks, and each row's index into them."""
     index: dict[bytes, int] = {}
-    own = np.array([index.setdefault(key, len(index)) for key in keys], np.int32)
-    return list(index), own[rows], None
+    own = [np.array([index.setdefault(key, len(index)) for key in keys], np.int32)[codes] for keys, codes in chunks]
+    return list(index), np.concatenate(own)

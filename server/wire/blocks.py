@@ -60,8 +60,8 @@ def _encode_column(
     for number, other in done:
         if other.dtype == array.dtype and len(other) == len(array) and np.array_equal(other, array):
             return _SAME, bytes((number,))
-    data = np.ascontiguousarray(array).tobytes()
-    return (_RAW, data) if len(data) < _SMALL else (_ZSTD, compressor.compress(data))
+    data = np.ascontiguousarray(array)
+    return (_RAW, data.tobytes()) if data.nbytes < _SMALL else (_ZSTD, compressor.compress(data.data))
 
 
 class Block:

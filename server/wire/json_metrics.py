@@ -1,16 +1,16 @@
 """Metrics in JSON: one object, an array, or NDJSON lines, to columns.
 
 Most rows repeat a series that was seen before, so the bytes of a row's tags (with its name and type) are looked up as
-they came; only a miss decodes and checks them. Three decoders, each tried where the one before it refuses the body:
-rows with nothing but name, metric_type, value, tags and an integer timestamp; rows with all fields; row by row, which
-finds what is wrong with which row.
+they came; only a miss decodes and checks them. The decoders, each tried where the one before it refuses the body: rows
+with nothing but name, metric_type, value, tags and an integer timestamp; with unit and source as well; with all fields;
+row by row, which finds what is wrong with which row.
 """
 
 from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ from engine.model import (
     parse_series_key,
 )
 from server.limits import RowLimits
-from server.wire.key_cache import KeyCache, Known
+from server.wire.key_cache import Distinct, KeyCache, Known
 from server.wire.labels import read_labels
 from server.wire.rows import (
     MAX_ERRORS_READ,
@@ -50,7 +50,7 @@ _NOT_GIVEN = Raw(b"-")
 """No JSON, so that a unit alone and a source alone do not look the same."""
 
 
-class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+class _Bare(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A row of the usual members. What makes the series stays JSON: joined, it is the key of one look-up."""
 
     name: Raw
@@ -58,6 +58,11 @@ class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     value: float
     tags: Raw = _NO_TAGS
     timestamp: int = _ABSENT
+
+
+class _Plain(_Bare, gc=False, forbid_unknown_fields=True):
+    """With what else may make the series."""
+
     unit: Raw = _NOT_GIVEN
     source: Raw = _NOT_GIVEN
 
@@ -86,6 +91,8 @@ _REASONS = {
 }
 _TYPE_CODES = {name: code for code, name in enumerate(TYPES)} | {"sum": COUNTER}
 
+_bare_array = msgspec.json.Decoder(list[_Bare]).decode
+_bare_lines = msgspec.json.Decoder(_Bare).decode_lines
 _plain_array = msgspec.json.Decoder(list[_Plain]).decode
 _plain_lines = msgspec.json.Decoder(_Plain).decode_lines
 _row_array = msgspec.json.Decoder(list[_Row]).decode
@@ -123,6 +130,8 @@ class MetricParser:
     def __init__(self, limits: RowLimits | None = None) -> None:
         self._limits = limits or RowLimits()
         self._cache = KeyCache()
+        self._distinct = Distinct()
+        self._is_bare = True
 
     def single(self, body: bytes, arrival: int) -> Sample:
         """The metric of a JSON object that came at `arrival` ms. Refused with the reason; ApiError bad_json."""
@@ -135,15 +144,12 @@ class MetricParser:
     def many(self, body: bytes, arrival: int, lines: bool = False) -> Rows:
         """The rows of a JSON array, or of NDJSON `lines`. ApiError bad_json where an array is malformed."""
         try:
-            plain = _plain_lines(body) if lines else _plain_array(body)
+            plain = self._decode(body, lines)
             times = np.fromiter(map(_timestamp, plain), np.int64, len(plain))
-        except (ValueError, RecursionError, OverflowError):
-            return self._general(body, arrival, lines)
-        if not plain:
-            return Rows(_empty(), [], 0)
-        try:
+            if not plain:
+                return Rows(_empty(), [], 0)
             codes = self._codes(plain)
-        except Refused:
+        except (ValueError, RecursionError, OverflowError, Refused):
             return self._general(body, arrival, lines)
         values = np.fromiter(map(_value, plain), np.float64, len(plain))
         if int(times.min()) < SECONDS_BELOW:
@@ -152,24 +158,42 @@ class MetricParser:
             times[absent] = arrival
         if not self._in_reach(times, arrival):
             return self._general(body, arrival, lines)
-        keys, codes, hints = self._cache.distinct(codes)
-        return Rows(Batch(keys, codes, values, times, hints=hints), [], len(plain))
+        keys, lasting = self._cache.table(codes)
+        if lasting:
+            return Rows(Batch(keys, codes, values, times, whole=True), [], len(plain))
+        return Rows(Batch(*self._distinct(keys, codes), values, times), [], len(plain))
 
-    def _codes(self, rows: list[_Plain]) -> Codes:
+    def _decode(self, body: bytes, lines: bool) -> list[_Plain] | list[_Bare]:
+        """Rows of whichever of the two shapes holds all; the one that did the last time is tried first."""
+        if self._is_bare:
+            try:
+                return _bare_lines(body) if lines else _bare_array(body)
+            except ValueError:
+                self._is_bare = False
+                return _plain_lines(body) if lines else _plain_array(body)
+        plain = _plain_lines(body) if lines else _plain_array(body)
+        self._is_bare = not plain or plain[0].unit is plain[0].source is _NOT_GIVEN
+        return plain
+
+    def _codes(self, rows: list[_Plain] | list[_Bare]) -> Codes:
         """The cache's code of each row's series, good until the cache is used again."""
         hot = self._cache.hot
         try:
-            codes = [hot[r.metric_type][_join((r.name, r.tags, r.unit, r.source))] for r in rows]
+            if _all_plain(rows):
+                codes = [hot[r.metric_type][_join((r.name, r.tags, r.unit, r.source))] for r in rows]
+            else:
+                codes = [hot[r.metric_type][_join((r.name, r.tags))] for r in rows]
             return np.fromiter(codes, np.int32, len(codes))
         except KeyError:
             codes = []
         hot = self._cache.follow()
         for row in rows:
-            text = _join((row.name, row.tags, row.unit, row.source))
+            more = (row.unit, row.source) if isinstance(row, _Plain) else ()
+            text = _join((row.name, row.tags, *more))
             try:
                 code = hot[row.metric_type][text]
             except KeyError:
-                name, unit, source = _text_of(row.name) or "", _text_of(row.unit), _text_of(row.source)
+                name, unit, source = _text_of(row.name) or "", *map(_text_of, more or (_NOT_GIVEN, _NOT_GIVEN))
                 key = self._check(name, row.metric_type, bytes(row.tags), unit, source, None)[0]
                 code = self._cache.add_hot(row.metric_type, text, key)
             codes.append(code)
@@ -299,6 +323,10 @@ class MetricParser:
                 raise Refused("too_long", f"label {label!r} has over {limits.label_bytes} bytes")
         code = UNSPECIFIED if temporality is None else TEMPORALITIES.index(temporality)
         return pack_series_key(name, type_code, code, unit or "", labels.items()), labels
+
+
+def _all_plain(rows: list[_Plain] | list[_Bare]) -> TypeGuard[list[_Plain]]:
+    return isinstance(rows[0], _Plain)
 
 
 def _text_of(raw: Raw) -> str | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import Codes, Hints
+from engine.model import Codes
 
 MAX_ENTRIES = 250_000
 MAX_BYTES = 128 << 20
@@ -43,7 +43,6 @@ class KeyCache:
         self._size = size
         self._hot_bytes = self._hot_misses = 0
         self._known_bytes = self._known_misses = 0
-        self._scratch: Codes = np.empty(1024, np.int32)
 
     def follow(self) -> Hot:
         """The hot table, emptied where it has missed too often. Codes given before are void."""
@@ -78,26 +77,29 @@ class KeyCache:
         self.known[lookup] = known
         self._known_bytes += len(lookup[2]) + len(known.key) + len(known.head) + len(known.tail) + _OVERHEAD
 
-    def distinct(self, codes: Codes) -> tuple[list[bytes], Codes, Hints | None]:
-        """The distinct series keys of the codes, each row's index into them, and their numbers where they will last.
-
-        Linear in the rows.
-        """
-        if len(self._scratch) < len(self._keys):
-            self._scratch = np.empty(2 * len(self._keys), np.int32)
-        rows = np.arange(len(codes), dtype=np.int32)
-        last = self._scratch
-        last[codes] = rows  # of equal codes one row stays, and stands for all of them
-        chosen = codes[last[codes] == rows]
-        last[chosen] = rows[: len(chosen)]
-        keys = self._keys
-        found = [keys[code] for code in chosen.tolist()]
-        codes = last[codes]
-        lasting = len(self._keys) == self._kept
-        self._drop_passing()
-        return found, codes, Hints(self.hot, chosen) if lasting else None
+    def table(self, codes: Codes) -> tuple[list[bytes], bool]:
+        """All keys by their code; and whether those of `codes` will last, or only until the cache is used again."""
+        return self._keys, int(codes.max(initial=-1)) < self._kept
 
     def _drop_passing(self) -> None:
         for key in self._keys[self._kept :]:
             del self._codes[key]
         del self._keys[self._kept :]
+
+
+class Distinct:
+    """Finds the distinct among codes, in time linear in the rows; a sort would cost ten times as much."""
+
+    def __init__(self) -> None:
+        self._last: Codes = np.empty(1024, np.int32)
+
+    def __call__(self, keys: list[bytes], codes: Codes) -> tuple[list[bytes], Codes]:
+        """The keys that the codes name, once each, and every row's index into them."""
+        if len(self._last) < len(keys):
+            self._last = np.empty(2 * len(keys), np.int32)
+        rows = np.arange(len(codes), dtype=np.int32)
+        last = self._last
+        last[codes] = rows  # of equal codes one row stays, and stands for all of them
+        chosen = codes[last[codes] == rows]
+        last[chosen] = rows[: len(chosen)]
+        return list(map(keys.__getitem__, chosen.tolist())), last[codes]

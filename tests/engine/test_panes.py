@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -53,6 +54,25 @@ def test_panes_of_one_count_fold_the_same_from_a_stored_block(each: int, rows: i
     assert through.state["count"].tolist() == [each * rows]
     assert through.state["m2"][0] == pytest.approx(np.var(values) * len(values))
     assert through.state["sum"][0] == pytest.approx(math.fsum(values), rel=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 50])
+@pytest.mark.parametrize("need", [ALL, frozenset({"max", "last"}), frozenset({"m2", "increase"})])
+def test_a_fold_in_stretches_is_the_fold_at_once(at_once: int, need: frozenset[str]) -> None:
+    rng = np.random.default_rng(at_once)
+    keys = np.sort(rng.integers(0, 40, 900))[rng.permutation(900)] if at_once != 3 else np.repeat([5, 2], 450)
+    part = samples(rng.lognormal(size=900), keys)
+    unique = keys % 2 == 0
+    whole_keys, whole = panes.fold(part, keys, need, unique)
+    with patch.object(panes, "AT_ONCE", at_once):
+        some_keys, some = panes.fold(part, keys, need, unique)
+    assert some_keys.tolist() == whole_keys.tolist()
+    states = [{name: column.tolist() for name, column in one.state.items()} for one in (some, whole)]
+    assert states[0] == states[1]
+    if "sketch" in need:
+        same(some, whole)
+        assert some.sketches is not None and whole.sketches is not None
+        assert some.sketches.registers.tolist() == whole.sketches.registers.tolist()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.model import Batch, Entry, Event, KeyedRequest, pack_series_key
-from server.wire.entry import pack_entry, unpack_entry
+from engine.model import Batch, Entry, Event, KeyedRequest, Table, pack_series_key
+from server.wire.entry import MAX_NUMBER, pack_entry, unpack_entry
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 UINT64 = st.integers(0, (1 << 64) - 1)
@@ -30,12 +30,16 @@ def batches(draw: st.DrawFn) -> Batch:
     keys = draw(st.lists(KEYS, min_size=1, max_size=5, unique=True))
     rows = draw(st.lists(st.tuples(st.integers(0, len(keys) - 1), st.floats(), INT64), max_size=20))
     ids = draw(st.dictionaries(st.integers(0, len(rows) - 1), HASH, max_size=5)) if rows else {}
+    table, number = None, draw(st.integers(0, 1 << 20))
+    if draw(st.booleans()):
+        table = Table(draw(st.integers(1, 1 << 31)), np.arange(number, number + len(keys), dtype=np.int32))
     return Batch(
         keys,
-        np.array([row[0] for row in rows], np.int32),
+        np.array([row[0] + (number if table else 0) for row in rows], np.int32),
         np.array([row[1] for row in rows], np.float64),
         np.array([row[2] for row in rows], np.int64),
         ids,
+        table,
     )
 
 
@@ -67,7 +71,8 @@ def same(a: Entry, b: Entry) -> bool:
     if a.batch is None or b.batch is None:
         return True
     columns = [(e.codes.tobytes(), e.values.tobytes(), e.times.tobytes(), e.keys, e.ids) for e in (a.batch, b.batch)]
-    return columns[0] == columns[1]
+    tables = [e.table and (e.table.id, e.table.numbers.tobytes()) for e in (a.batch, b.batch)]
+    return columns[0] == columns[1] and tables[0] == tables[1]
 
 
 @given(entries())
@@ -107,6 +112,7 @@ def test_a_damaged_entry_is_refused_or_read_as_a_sound_one(entry: Entry, data: s
 def test_hostile_bytes_are_refused_or_read_as_a_sound_entry(payload: bytes) -> None:
     check_sound(payload)
     check_sound(b"\x01\x01\x00\x00" + payload)
+    check_sound(b"\x02\x01\x00\x00" + payload)
 
 
 def check_sound(payload: bytes) -> None:
@@ -115,7 +121,10 @@ def check_sound(payload: bytes) -> None:
     except ValueError:
         return
     if entry.batch is not None and len(entry.batch):
-        assert entry.batch.codes.min() >= 0 and entry.batch.codes.max() < len(entry.batch.keys)
+        table = entry.batch.table
+        assert entry.batch.codes.min() >= 0
+        assert entry.batch.codes.max() < (len(entry.batch.keys) if table is None else MAX_NUMBER)
+        assert table is None or len(table.numbers) == len(entry.batch.keys)
         assert len(entry.batch.values) == len(entry.batch.times) == len(entry.batch)
         assert all(0 <= row < len(entry.batch) for row in entry.batch.ids)
 
