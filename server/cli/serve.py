@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import socket
@@ -17,6 +16,7 @@ import uvicorn
 from server import logs
 from server.app import App
 from server.auth import check_bind
+from server.cli import heap
 from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
 from server.log import LogError
@@ -24,9 +24,6 @@ from server.protocols import HttpProtocol, WebSocketProtocol
 from server.store import StoreError
 
 logger = logging.getLogger("streamgauge")
-
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-"""Names of malloc.h."""
 
 
 class Server(uvicorn.Server):
@@ -81,11 +78,13 @@ async def serve(settings: Settings) -> int:
     )  # fmt: skip
     server = Server(config, app)
     announcer = asyncio.create_task(_announce(server, app, settings))
+    trimmer = asyncio.create_task(heap.trim_when_idle(lambda: app.pipeline.appended_bytes))
     try:
         server.should_exit = bool(failures)
         await server.serve()
     finally:
         announcer.cancel()
+        trimmer.cancel()
         await app.close()
     return 1 if failures else 0
 
@@ -127,19 +126,8 @@ def run(_: argparse.Namespace) -> int:
         return 2
 
 
-def _tame_malloc() -> None:
-    """Lets glibc give large arrays back to the system when they are freed, and share one heap among the threads.
-
-    Without it a flush leaves hundreds of megabytes of free pages in the process. Other C libraries know no mallopt.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 256 << 10)
-        libc.mallopt(_M_ARENA_MAX, 1)
-
-
 def _run(settings: Settings) -> int:
-    _tame_malloc()
+    heap.tame()
     # A thread that computes must not keep the event loop waiting for the default 5 ms.
     sys.setswitchinterval(0.0005)
     try:

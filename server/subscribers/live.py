@@ -20,6 +20,7 @@ from engine.model import parse_offset
 from server.errors import ApiError
 from server.hub import Subscription
 from server.subscribers.live_query import Answer, LiveQuery, Name, Questions
+from server.subscribers.live_turns import Turns
 
 logger = logging.getLogger("streamgauge.live")
 
@@ -45,6 +46,7 @@ class Live:
         self.questions = questions
         self._failed = failed
         self._linger = linger
+        self._turns = Turns()
         self._position = 0
         self._queries: dict[tuple[str | None, object], LiveQuery] = {}
         self._by_name: dict[Name, set[LiveQuery]] = {}
@@ -180,7 +182,7 @@ class Live:
         if len(self._queries) - len(self._idle) >= MAX_QUERIES:
             raise ApiError("too_many_subscriptions", f"{MAX_QUERIES} different queries are live already")
         name, slide = self.questions.names(parsed), self.questions.slide(parsed)
-        live = LiveQuery(self.questions, key, query_id, parsed, name, slide)
+        live = LiveQuery(self.questions, key, query_id, parsed, name, slide, self._turns)
         live.task.add_done_callback(self._ended)
         self._queries[key] = live
         self._by_name.setdefault(name, set()).add(live)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from engine.errors import EngineError
 from server.errors import CODES, ApiError
 from server.hub import Spliced, Subscription, Update
+from server.subscribers.live_turns import Turns
 from server.wire.messages import encode, error_around_id, update_around_id
 
 logger = logging.getLogger("streamgauge.live")
@@ -71,7 +72,7 @@ class Questions(Protocol):
 class LiveQuery:
     """One query, its subscribers and its newest result. Its task runs until it is cancelled.
 
-    key: under which `Live` keeps it. name, slide_ms: what makes it due.
+    key: under which `Live` keeps it. name, slide_ms: what makes it due. turns: shared by all, to evaluate by.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class LiveQuery:
         query: object,
         name: Name,
         slide_ms: int,
+        turns: Turns,
     ) -> None:
         self.key = key
         self.name = name
@@ -93,6 +95,7 @@ class LiveQuery:
         self._questions = questions
         self._query_id = query_id
         self._query = query
+        self._turns = turns
         self._fresh: dict[Subscription, int | None] = {}
         """Subscribers not offered anything yet, with the position up to which they know the result."""
         self._touched = 0
@@ -154,6 +157,7 @@ class LiveQuery:
             self._awake.clear()
             if not self.subscribers or not (self.due or self._fresh):
                 continue
+            await self._turns.take()
             started = loop.time()
             await self._evaluate()
             interval = max(self._interval, CROWD_INTERVAL if len(self.subscribers) > CROWD else MIN_INTERVAL)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from engine.errors import TooExpensive
 from server.errors import ApiError
 from server.hub import Session, Subscription
 from server.subscribers.live import Live
+from server.subscribers.live_turns import Turns
 from tests.server.hub_support import Sums, eventually
 
 
@@ -128,7 +130,7 @@ async def test_evaluated_in_the_next_turns_and_not_more_often_than_every_5_ms(st
     await reader.next(1)
     await rest()
     stream.add()
-    for _ in range(3):
+    for _ in range(5):
         await asyncio.sleep(0)
     assert len(reader.messages) == 2, "no timer between the entry and the evaluation"
     asked, began = stream.sums.asked, time.monotonic()
@@ -326,3 +328,22 @@ async def test_idle_queries_go_after_a_while_and_deleted_ones_at_once() -> None:
     with pytest.raises(ApiError):
         Reader(stream.live, "query_b").subscribe()
     await stream.live.close()
+
+
+async def test_queries_that_are_due_at_once_take_turns_with_everything_else() -> None:
+    turns, order = Turns(), list[object]()
+
+    async def evaluate(number: int) -> None:
+        await turns.take()
+        order.append(number)
+
+    tasks = [asyncio.create_task(evaluate(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    for _ in range(8):
+        order.append("request")
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert [each for each in order if each != "request"] == [0, 1, 3, 4, 5], "in the order they asked"
+    assert not any(isinstance(one, int) and isinstance(other, int) for one, other in pairwise(order)), order
+    await asyncio.wait_for(evaluate(7), 1)
