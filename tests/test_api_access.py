@@ -121,6 +121,7 @@ def test_origins_of_websockets(open_server: Streamgauge, origin: str | None, hos
         ("/api/metrics", "GET", False),
         ("/api/ledger", "GET", False),
         ("/api/alerts", "POST", False),
+        ("/api/dashboards", "POST", False),
     ],
 )
 def test_cors(
@@ -152,6 +153,8 @@ def test_cors(
         ("GET", "/api/ledger", None, "read", 200),
         ("GET", "/api/alerts", None, "read", 200),
         ("GET", "/api/queries", None, "read", 200),
+        ("GET", "/api/dashboards", None, "read", 200),
+        ("POST", "/api/dashboards", {"name": "guarded"}, "read", 201),
         ("POST", "/api/query", {"query_string": "metric:guarded"}, "read", 200),
         ("POST", "/api/queries", {"query_string": "metric:guarded"}, "read", 201),
     ],
@@ -185,7 +188,7 @@ def test_health_needs_no_key(guarded: Streamgauge) -> None:
 # What is kept
 
 
-def test_data_queries_and_alerts_survive_a_restart(serve: Callable[..., Streamgauge], tmp_path: Path) -> None:  # S4-43
+def test_data_and_saved_documents_survive_a_restart(serve: Callable[..., Streamgauge], tmp_path: Path) -> None:  # S4-43
     database = tmp_path / "elsewhere.db"
     server = serve(DATABASE_URL=f"sqlite:///{database}", CHECKPOINT_INTERVAL="0.2")
     query = server.call("POST", "/api/queries", {"query_string": "metric:kept", "aggregation": "sum"}, expect=201)
@@ -193,6 +196,7 @@ def test_data_queries_and_alerts_survive_a_restart(serve: Callable[..., Streamga
     server.call("DELETE", f"/api/queries/{gone['id']}")
     alert = {"name": "a", "metric_name": "kept", "threshold": 1, "condition": ">"}
     alert = server.call("POST", "/api/alerts", alert, expect=201)
+    board = server.call("POST", "/api/dashboards", {"name": "kept"}, expect=201)
     server.call("POST", "/api/metrics", METRIC | {"name": "kept"}, 201, Idempotency_Key="once")
     event = server.call("POST", "/api/events", {"event_type": "kept", "properties": {"a": [1]}}, expect=201)
     for end in (server.stop, server.kill, server.stop):
@@ -200,6 +204,7 @@ def test_data_queries_and_alerts_survive_a_restart(serve: Callable[..., Streamga
         server.start()
         assert server.call("GET", "/api/queries") == [query]
         assert server.call("GET", "/api/alerts") == [alert]
+        assert server.call("GET", "/api/dashboards") == [board]
         assert server.call("GET", "/api/events") == [event]
         repeat = server.call("POST", "/api/metrics", METRIC | {"name": "kept"}, 201, Idempotency_Key="once")
         [stored] = server.call("GET", "/api/metrics")

@@ -246,7 +246,7 @@ def test_bodies_that_are_too_large_or_unreadable(tough_server: Streamgauge) -> N
     large = b'{"name": "' + b"a" * LIMIT + b'"}'
     assert refused(tough_server, large, 413)["code"] == "body_too_large"
     assert refused(tough_server, large, 413, "/api/events")["code"] == "body_too_large"
-    for path in ("/api/query", "/api/queries", "/api/alerts", "/api/subscriptions"):
+    for path in ("/api/query", "/api/queries", "/api/alerts", "/api/dashboards", "/api/subscriptions"):
         assert tough_server.call("POST", path, b"[" + b" " * 300_000, 413)["detail"]["code"] == "body_too_large"
     assert refused(tough_server, metric(), 415, Content_Encoding="br")["code"] == "unsupported_encoding"
     assert refused(tough_server, metric(), 415, Content_Encoding="gzip, gzip, gzip")["code"] == "unsupported_encoding"
@@ -301,6 +301,7 @@ def test_a_head_that_is_too_large(tough_server: Streamgauge) -> None:
         "/api/queries/%00",
         "/api/alerts/" + "x" * 900,
         "/api/queries/..%2f..",
+        "/api/dashboards/%2e%2e%2f",
         "/assets/../../pyproject.toml",
     ],
     ids=lambda path: path[:30],

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.requests import Request
 from starlette.routing import Route
 
-from server.api.http import as_api_error, check_parameters, read_object, route
-from server.api.models import Deleted
+from server.api.documents import Documents
+from server.api.http import check_parameters, read_model, route
+from server.api.models import Deleted, Number
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store
-from server.wire.messages import encode
-from server.wire.times import format_time
 
 KIND = "alert"
 MAX_SAVED = 10_000
 NOTE = "The alert is kept. This version does not evaluate alerts: it will not fire and notifies nobody."
 
 
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")
-    return value
-
-
 Text = Annotated[str, Field(min_length=1, max_length=400)]
-Number = Annotated[int | float, BeforeValidator(_number)]
 
 
 class NewAlert(BaseModel):
@@ -75,26 +63,11 @@ ONE = Spec("Read an alert", "keep", answer=Alert, errors=("not_found",))
 DELETE = Spec("Delete an alert", "keep", answer=Deleted, errors=("not_found", "store_unavailable"))
 
 
-class SavedAlerts:
-    """The saved alerts: in memory for reading, in the store for good."""
+class SavedAlerts(Documents):
+    """The saved alerts."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._documents: dict[str, dict[str, Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def load(self, decoded: list[dict[str, Any]]) -> None:
-        """Takes the stored documents."""
-        self._documents = {document["id"]: document for document in decoded}
-
-    def find(self, alert_id: str) -> dict[str, Any]:
-        """A saved alert. Raises ApiError not_found."""
-        document = self._documents.get(alert_id)
-        if document is None:
-            raise ApiError("not_found", f"there is no alert {alert_id[:100]!r}")
-        return document
+        super().__init__(store, KIND, MAX_SAVED)
 
     def listed(self, enabled_only: bool) -> list[dict[str, Any]]:
         """The saved alerts, oldest first."""
@@ -102,33 +75,14 @@ class SavedAlerts:
 
     async def save(self, body: NewAlert) -> dict[str, Any]:
         """Saves an alert for good and returns it with its id. Raises ApiError when there are too many."""
-        if len(self._documents) >= MAX_SAVED:
-            raise ApiError("conflict", f"{MAX_SAVED} alerts are saved already; delete some first")
-        document = {
-            "id": f"alert_{secrets.token_hex(8)}", **body.model_dump(),
-            "created_at": format_time(time.time_ns() // 1_000_000), "last_triggered": None,
-        }  # fmt: skip
-        await asyncio.to_thread(self._store.put_document, KIND, document["id"], encode(document))
-        self._documents[document["id"]] = document
-        return document
-
-    async def delete(self, alert_id: str) -> None:
-        """Deletes a saved alert for good. Raises ApiError not_found."""
-        self.find(alert_id)
-        await asyncio.to_thread(self._store.delete_document, KIND, alert_id)
-        self._documents.pop(alert_id, None)
+        return await self.add({**body.model_dump(), "last_triggered": None})
 
 
 def routes(alerts: SavedAlerts, gate: Gate) -> list[Route]:
     """The routes."""
 
     async def create(request: Request) -> Any:
-        given = await read_object(request)
-        try:
-            body = NewAlert.model_validate(given)
-        except ValidationError as error:
-            raise as_api_error(error) from None
-        return _shown(await alerts.save(body))
+        return _shown(await alerts.save(await read_model(request, NewAlert)))
 
     async def listing(request: Request) -> Any:
         check_parameters(request, {"enabled_only"})

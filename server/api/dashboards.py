@@ -5,23 +5,22 @@ There are no accounts: `owner_id` is what the sender says. Private means not lis
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.api.http import as_api_error, check_parameters, json_answer, read_object, route
-from server.api.models import Deleted
+from server.api.documents import Documents
+from server.api.http import check_parameters, json_answer, read_model, route
+from server.api.models import Deleted, Number
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
 from server.store import Store
-from server.wire.messages import encode
 from server.wire.times import format_time, parse_time
 
 KIND = "dashboard"
@@ -47,14 +46,8 @@ def _inside(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")
-    return value
-
-
 Name = Annotated[str, Field(min_length=1, max_length=400)]
-Seconds = Annotated[int | float, BeforeValidator(_number), Field(ge=0, le=86_400)]
+Seconds = Annotated[Number, Field(ge=0, le=86_400)]
 
 
 class Widget(BaseModel):
@@ -130,31 +123,12 @@ REPLACE = Spec(
 )  # fmt: skip
 DELETE = Spec("Delete a dashboard", "keep", answer=Deleted, errors=("not_found", "store_unavailable"))
 
-Body = TypeVar("Body", bound=NewDashboard)
 
-
-class SavedDashboards:
-    """The saved dashboards: in memory for reading, in the store for good."""
+class SavedDashboards(Documents):
+    """The saved dashboards."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._documents: dict[str, dict[str, Any]] = {}
-        # Between the look at `updated_at` and the write nobody else may write.
-        self._writing = asyncio.Lock()
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def load(self, decoded: list[dict[str, Any]]) -> None:
-        """Takes the stored documents."""
-        self._documents = {document["id"]: document for document in decoded}
-
-    def find(self, dashboard_id: str) -> dict[str, Any]:
-        """A saved dashboard. Raises ApiError not_found."""
-        document = self._documents.get(dashboard_id)
-        if document is None:
-            raise ApiError("not_found", f"there is no dashboard {dashboard_id[:100]!r}")
-        return document
+        super().__init__(store, KIND, MAX_SAVED, MAX_BYTES)
 
     def listed(self, owner_id: str | None) -> list[dict[str, Any]]:
         """Oldest first: the public ones, those that belong to nobody, and all of this owner's."""
@@ -163,12 +137,8 @@ class SavedDashboards:
 
     async def save(self, body: NewDashboard) -> dict[str, Any]:
         """Saves a new dashboard for good and returns it with its id. Raises ApiError when there are too many."""
-        async with self._writing:
-            if len(self._documents) >= MAX_SAVED:
-                raise ApiError("conflict", f"{MAX_SAVED} dashboards are saved already; delete some first")
-            now = format_time(time.time_ns() // 1_000_000)
-            own = {"id": f"dashboard_{secrets.token_hex(8)}", "created_at": now, "updated_at": now}
-            return await self._write({**own, **body.model_dump()})
+        now = format_time(time.time_ns() // 1_000_000)
+        return await self.add({"created_at": now, "updated_at": now, **body.model_dump()})
 
     async def replace(self, dashboard_id: str, body: ChangedDashboard, known: str | None) -> dict[str, Any]:
         """Replaces a dashboard for good. known: the `updated_at` the change rests on; None = whatever is there.
@@ -188,27 +158,12 @@ class SavedDashboards:
             own = {"id": dashboard_id, "created_at": before["created_at"], "updated_at": format_time(now)}
             return await self._write({**own, **body.model_dump(exclude={"id", "created_at", "updated_at"})})
 
-    async def delete(self, dashboard_id: str) -> None:
-        """Deletes a dashboard for good. Raises ApiError not_found."""
-        async with self._writing:
-            self.find(dashboard_id)
-            await asyncio.to_thread(self._store.delete_document, KIND, dashboard_id)
-            self._documents.pop(dashboard_id, None)
-
-    async def _write(self, document: dict[str, Any]) -> dict[str, Any]:
-        encoded = encode(document)
-        if len(encoded) > MAX_BYTES:
-            raise ApiError("body_too_large", f"a dashboard may have {MAX_BYTES} bytes; this one has {len(encoded)}")
-        await asyncio.to_thread(self._store.put_document, KIND, document["id"], encoded)
-        self._documents[document["id"]] = document
-        return document
-
 
 def routes(dashboards: SavedDashboards, gate: Gate) -> list[Route]:
     """The routes."""
 
     async def create(request: Request) -> Any:
-        return _tagged(await dashboards.save(await _body(request, NewDashboard)), 201)
+        return _tagged(await dashboards.save(await read_model(request, NewDashboard)), 201)
 
     async def listing(request: Request) -> Any:
         check_parameters(request, {"owner_id"})
@@ -219,7 +174,7 @@ def routes(dashboards: SavedDashboards, gate: Gate) -> list[Route]:
 
     async def replace(request: Request) -> Any:
         dashboard_id = request.path_params["dashboard_id"]
-        body = await _body(request, ChangedDashboard)
+        body = await read_model(request, ChangedDashboard)
         return _tagged(await dashboards.replace(dashboard_id, body, _known(request) or body.updated_at))
 
     async def delete(request: Request) -> Any:
@@ -234,14 +189,6 @@ def routes(dashboards: SavedDashboards, gate: Gate) -> list[Route]:
         route("/api/dashboards/{dashboard_id}", replace, "PUT", gate, "read", spec=REPLACE),
         route("/api/dashboards/{dashboard_id}", delete, "DELETE", gate, "read", spec=DELETE),
     ]
-
-
-async def _body(request: Request, model: type[Body]) -> Body:
-    given = await read_object(request)
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise as_api_error(error) from None
 
 
 def _known(request: Request) -> str | None:

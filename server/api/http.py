@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 from starlette.requests import Request
@@ -24,6 +24,7 @@ logger = logging.getLogger("streamgauge.api")
 MAX_BODY = 256 * 1024
 BODY_TIMEOUT = 10.0
 Handler = Callable[[Request], Awaitable[Any]]
+Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 def json_answer(value: Any, status: int = 200) -> Response:
@@ -71,6 +72,15 @@ async def read_object(request: Request, limit: int = MAX_BODY) -> dict[str, Any]
     if not isinstance(value, dict):
         raise ApiError("bad_request", "the body must be a JSON object")
     return value
+
+
+async def read_model(request: Request, model: type[Model]) -> Model:
+    """The body as a model. Raises ApiError bad_request that names the member which does not fit."""
+    given = await read_object(request)
+    try:
+        return model.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise as_api_error(error) from None
 
 
 def check_parameters(request: Request, known: set[str]) -> None:

@@ -81,7 +81,6 @@ def _counts(answers: Answers, event_types: dict[str, int]) -> dict[str, Any]:
         "total_events": engine.ledger.events,
         "total_series": len(engine.catalogue),
         "total_names": len(engine.catalogue.names),
-        "total_dashboards": 0,
         "total_queries": len(answers.queries),
         "metric_distribution": dict(zip(TYPES, distribution, strict=True)),
         "recent_metrics_1h": int((held.times >= recent).sum()),

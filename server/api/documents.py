@@ -1,0 +1,61 @@
+"""Documents of one kind that people save: in memory for reading, in the store for good."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+from server.errors import ApiError
+from server.store import Store
+from server.wire.messages import encode
+from server.wire.times import format_time
+
+
+class Documents:
+    """All documents of a kind by id, oldest first. `kind` is what messages call one; the rest bounds them."""
+
+    def __init__(self, store: Store, kind: str, most: int, max_bytes: int | None = None) -> None:
+        self._store, self._kind, self._most, self._max_bytes = store, kind, most, max_bytes
+        self._documents: dict[str, dict[str, Any]] = {}
+        # Between a look and the write that rests on it nobody else may write.
+        self._writing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def load(self, decoded: list[dict[str, Any]]) -> None:
+        """Takes the stored documents."""
+        self._documents = {document["id"]: document for document in decoded}
+
+    def find(self, id: str) -> dict[str, Any]:
+        """A saved document. Raises ApiError not_found."""
+        document = self._documents.get(id)
+        if document is None:
+            raise ApiError("not_found", f"there is no {self._kind} {id[:100]!r}")
+        return document
+
+    async def add(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Saves a new document for good and returns it, with id and created_at. ApiError conflict, body_too_large."""
+        async with self._writing:
+            if len(self._documents) >= self._most:
+                raise ApiError("conflict", f"{self._most} {self._kind}s are saved already; delete some first")
+            own = {"id": f"{self._kind}_{secrets.token_hex(8)}", "created_at": format_time(time.time_ns() // 1_000_000)}
+            return await self._write({**own, **members})
+
+    async def delete(self, id: str) -> None:
+        """Deletes a document for good. Raises ApiError not_found."""
+        async with self._writing:
+            self.find(id)
+            await asyncio.to_thread(self._store.delete_document, self._kind, id)
+            self._documents.pop(id, None)
+
+    async def _write(self, document: dict[str, Any]) -> dict[str, Any]:
+        encoded = encode(document)
+        if self._max_bytes is not None and len(encoded) > self._max_bytes:
+            message = f"a {self._kind} may have {self._max_bytes} bytes; this one has {len(encoded)}"
+            raise ApiError("body_too_large", message)
+        await asyncio.to_thread(self._store.put_document, self._kind, document["id"], encoded)
+        self._documents[document["id"]] = document
+        return document
