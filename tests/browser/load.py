@@ -26,6 +26,8 @@ from tests.browser.conftest import ARGUMENTS, NAMES
 from tests.support import Streamgauge
 
 WARM_UP = 8.0
+SHOWN, STEP = 900_000, 5_000
+"""What the page shows at first, in ms: a quarter of an hour in steps of 5 s."""
 PROBE = "probe"
 MEGABYTE = 1 << 20
 
@@ -106,6 +108,13 @@ class Sender(threading.Thread):
                 time.sleep(0.005)
         except OSError as error:
             self.error = error
+
+    def fill(self) -> None:
+        """Posts the time that the page shows, so that its charts are full from the start."""
+        now = int(time.time() * 1000)
+        for beat in range(SHOWN // STEP):
+            at = now - SHOWN + beat * STEP
+            post(self.url, [{**row, "timestamp": at} for row in self.rows(beat)])
 
     def rows(self, beat: int) -> list[dict[str, Any]]:
         """One sample of every series."""
@@ -207,6 +216,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         try:
             sender = Sender(server.url, chosen.charts, chosen.series, chosen.hz)
+            sender.fill()
             sender.start()
             # Tall enough that every chart is on the screen: those that are not ask for nothing.
             page = browser.new_page(viewport={"width": 2560, "height": 2700})

@@ -13,6 +13,9 @@ const BINARY_STEPS = Array.from({ length: 60 }, (_, power) => 2 ** power);
 const DECIMAL_STEPS = Array.from({ length: 40 }, (_, i) => i - 15).flatMap((power) =>
   [1, 2, 2.5, 5].map((n) => Number(`${n}e${power}`)),
 );
+/** More lines than these are drawn thin: they are told apart better, and a browser without a graphics card draws a line
+ * of one pixel four times as fast as a wider one. */
+const FEW = 4;
 /** A drag shorter than this, in pixels, is a click. */
 const DRAG = 6;
 
@@ -132,7 +135,7 @@ export class Chart {
           values: (_, values) => values.map((v) => onAxis(v, this.unit)),
         },
       ],
-      series: [{}, ...lines.map((line) => this.line(line))],
+      series: [{}, ...lines.map((line) => this.line(line, lines.length > FEW))],
       bands: this.bands(lines),
       hooks: {
         setCursor: [(u) => this.acts.hover(u.cursor.idx ?? null)],
@@ -168,13 +171,13 @@ export class Chart {
     });
   }
 
-  private line({ role, colour: place }: DrawnLine): uPlot.Series {
+  private line({ role, colour: place }: DrawnLine, thin: boolean): uPlot.Series {
     const edgeOfBand = role === "low" || role === "high";
     const stairs = this.plan.shape === "stairs";
     const ink = place ? `--series-${place}` : role === "main" ? "--data" : "--data-soft";
     const series: uPlot.Series = {
       stroke: () => (edgeOfBand ? "transparent" : colour(ink)),
-      width: role === "main" ? 1.75 : role === "group" ? 1.5 : edgeOfBand ? 0 : 1,
+      width: role === "main" ? 1.75 : role === "group" && !thin ? 1.5 : edgeOfBand ? 0 : 1,
       points: { show: false, filter: edgeOfBand || stairs ? () => null : alone, size: 5, fill: () => colour(ink) },
     };
     if (role === "held" && !stairs) series.dash = [4, 4];

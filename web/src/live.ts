@@ -1,6 +1,7 @@
 // Live queries over the one connection: asked again after each reconnect, with the offset of what is already shown.
 // Updates are complete results, so only the newest of each query is parsed, once per frame.
 
+import type { NextFrame } from "./frames";
 import type { Outbox } from "./outbox";
 import { parseMessage, readUpdate, type Query, type ServerError, type Update } from "./protocol";
 
@@ -20,12 +21,6 @@ interface Live {
   /** Takes back the question while it waits for its turn. */
   takeBack: () => void;
 }
-
-/** Runs the call before the next frame. */
-export type NextFrame = (call: () => void) => void;
-
-/** Updates drawn in one frame: ranges slide all at once, and no frame may take long. */
-const PER_FRAME = 8;
 
 const UPDATE_HEAD = /^\{\s*"type"\s*:\s*"realtime_update"\s*,\s*"subscription_id"\s*:\s*"([^"\\]+)"/;
 
@@ -154,12 +149,12 @@ export class LiveQueries {
   private schedule(): void {
     if (this.scheduled) return;
     this.scheduled = true;
-    this.nextFrame(() => this.flush());
+    this.nextFrame((room) => this.flush(room));
   }
 
-  private flush(): void {
+  private flush(room: number): number {
     this.scheduled = false;
-    const updates = [...this.unread].slice(0, PER_FRAME);
+    const updates = [...this.unread].slice(0, room);
     for (const [id, unread] of updates) {
       this.unread.delete(id);
       const live = this.byId.get(id);
@@ -170,5 +165,6 @@ export class LiveQueries {
       live.watcher.update(update);
     }
     if (this.unread.size > 0) this.schedule();
+    return updates.length;
   }
 }

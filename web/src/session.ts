@@ -17,6 +17,7 @@ import { forgetTime, heardTime, roundTrip } from "./clock";
 import { Connection, type ConnectionState, type Socket } from "./connection";
 import { Feed } from "./feed";
 import { sentence } from "./format";
+import { measuredFrames } from "./frames";
 import { LiveQueries } from "./live";
 import { Outbox } from "./outbox";
 import { parseMessage, toMs, type EventRow, type Ledger, type MetricRow } from "./protocol";
@@ -25,6 +26,9 @@ import { parseMessage, toMs, type EventRow, type Ledger, type MetricRow } from "
 const SWEEP = 15_000;
 /** How soon the first list is asked again, for example while the server replays its log. */
 const IMPATIENCE = 1_500;
+
+/** How long rows are gathered before they are shown, ms. */
+const GATHER = 100;
 
 /** How often the round trip is measured and the ledger read. */
 const PULSE = 10_000;
@@ -44,7 +48,7 @@ let heard = 0;
 let pinged: number | null = null;
 
 const outbox = new Outbox((text) => line.send(text), { now: () => performance.now(), later });
-export const live = new LiveQueries(outbox, spacedFrames());
+export const live = new LiveQueries(outbox, measuredFrames({ now: () => performance.now(), frame: (call) => requestAnimationFrame(call), later }));
 
 const line = new Connection(
   { open: openSocket, now: Date.now, random: Math.random, later, diagnose: diagnoseAndAsk },
@@ -128,10 +132,12 @@ function receive(text: string): void {
   if (!message || live.take(message)) return;
   switch (message.type) {
     case "new_metric":
-      return catalogue.sawMetric(message["metric"] as MetricRow);
+      return atOnce(() => catalogue.sawMetric(message["metric"] as MetricRow));
     case "new_event":
-      feed.saw(message["event"] as EventRow);
-      return catalogue.sawEvent(message["event"] as EventRow);
+      return atOnce(() => {
+        feed.saw(message["event"] as EventRow);
+        catalogue.sawEvent(message["event"] as EventRow);
+      });
     case "pong":
       if (pinged !== null) roundTrip.value = performance.now() - pinged;
       pinged = null;
@@ -147,6 +153,18 @@ function receive(text: string): void {
       line.advise(Number(message["after_ms"]) || 0);
       return;
   }
+}
+
+let rows: (() => void)[] = [];
+
+/** Rows that come within a moment are shown in one frame: each alone would cost as much as all together. */
+function atOnce(show: () => void): void {
+  if (rows.push(show) > 1) return;
+  later(() => {
+    const shown = rows;
+    rows = [];
+    batch(() => shown.forEach((each) => each()));
+  }, GATHER);
 }
 
 function openSocket(): Socket {
@@ -167,20 +185,4 @@ function openSocket(): Socket {
 function later(call: () => void, ms: number): () => void {
   const timer = setTimeout(call, ms);
   return () => clearTimeout(timer);
-}
-
-/** Frames, spaced so that drawing never takes more than about a fifth of the time, and at least ten a second. */
-function spacedFrames(): (call: () => void) => void {
-  let free = 0;
-  return (call) => {
-    const run = (): void => {
-      const start = performance.now();
-      call();
-      // After the paint, which the frame has to pay for as well.
-      setTimeout(() => (free = performance.now() + Math.min(100, 4 * (performance.now() - start))));
-    };
-    const wait = free - performance.now();
-    if (wait > 16) setTimeout(() => requestAnimationFrame(run), wait - 8);
-    else requestAnimationFrame(run);
-  };
 }

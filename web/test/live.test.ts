@@ -20,12 +20,12 @@ interface Sent {
 
 let sent: Sent[];
 let online: boolean;
-let frames: (() => void)[];
+let frames: ((room: number) => void)[];
 let timers: (() => void)[];
 let time: number;
 let live: LiveQueries;
 
-const frame = (): void => frames.splice(0).forEach((call) => call());
+const frame = (): void => frames.splice(0).forEach((call) => call(8));
 const updateText = (id: string, offset: string, value: number): string =>
   JSON.stringify({
     type: "realtime_update",

@@ -40,10 +40,13 @@ export function Panel({ item, large = false }: Props) {
   useEffect(() => {
     if (large || wasClosed(item.id)) root.current?.focus({ preventScroll: large });
   }, []);
-  // A chart moves on when that shows: about a pixel at a time, and its age in words every few seconds.
+  // A chart moves on when that shows: about a pixel at a time, and its age in words every few seconds. One that gets
+  // data more often than that moves with them, and is not drawn once more in between.
   const own = useComputed(() => {
     const pace = Math.min(5000, Math.max(1000, shownScope.value.span / PIXELS));
-    return Math.floor(beatOf(item.id).value / pace) * pace;
+    const time = beatOf(item.id).value;
+    const at = source.at.value ?? 0;
+    return time - at < pace ? at : Math.floor(time / pace) * pace;
   });
 
   const unit = item.unit.value;
@@ -98,7 +101,7 @@ export function Panel({ item, large = false }: Props) {
         <GroupChoice item={item} group={group} />
       </p>
       {model && model.legend.length > 0 && !mark.detail ? (
-        <Legend model={model} unit={drawnUnit} isolated={isolated} isolate={isolate} />
+        <Legend model={model} unit={drawnUnit} moving={moving} isolated={isolated} isolate={isolate} />
       ) : (
         <p class="facts" title={mark.detail}>
           {mark.detail ?? model?.facts.map(({ label, text }) => `${label} ${text}`).join(" · ")}
