@@ -74,6 +74,7 @@ def test_drag_zooms_and_double_click_goes_back(shop: Streamgauge, page: Page, co
     page.goto(shop.url)
     expect(panel(page, "cpu").locator(".number")).to_have_text("40")
     over = panel(page, "cpu").locator(".u-over")
+    over.hover(position={"x": 8, "y": 30})
     box = over.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 30)

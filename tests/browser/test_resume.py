@@ -19,7 +19,7 @@ STEP = 5_000
 def utc_page(browser: Browser) -> Iterator[Page]:
     """A page in UTC, so that the times in its tables can be read back."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, timezone_id="UTC")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     yield context.new_page()
     context.close()
 
@@ -99,7 +99,7 @@ def test_no_gap_after_a_kill(server: Streamgauge, utc_page: Page) -> None:
     server.start()
     # What happened while the server was away arrives when it is back, before and after the page is.
     post(server, 30, 7)
-    expect(page.locator(".status")).to_contain_text("connected", timeout=20_000)
+    expect(page.locator(".status")).to_contain_text("connected")
     expect(page.locator(".trouble")).to_have_count(0)
     post(server, 15, 8)
     post(server, 0, 9)
@@ -121,5 +121,5 @@ def test_a_dashboard_keeps_what_was_changed_meanwhile(server: Streamgauge, utc_p
     expect(page.locator(".saved")).to_contain_text("Not saved")
     expect(name).to_have_value("During")
     server.start()
-    expect(page.locator(".saved")).to_have_text("Saved", timeout=20_000)
+    expect(page.locator(".saved")).to_have_text("Saved")
     assert server.call("GET", f"/api/dashboards/{made['id']}")["name"] == "During"

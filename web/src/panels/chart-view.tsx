@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Chart, type Edges } from "../chart";
 import type { Model } from "../model";
 import type { Plan } from "../plans";
@@ -23,7 +23,8 @@ export function ChartView({ plan, unit, model, edges, isolated, onHover }: Props
   // Another set of lines is another chart; the same set with other values is not.
   const made = `${zone.value} ${plan.shape} ${lines.map(({ label, role, colour }) => `${role}${colour}${label}`).join("\n")}`;
 
-  useEffect(() => {
+  // Before the paint: a chart that is made anew must not vanish for a frame, or from under the pointer.
+  useLayoutEffect(() => {
     const acts = { hover: onHover, zoom: zoomInto, back: () => void zoomBack() };
     const drawn = box.current && new Chart(box.current, plan, lines, acts);
     chart.current = drawn;
