@@ -29,6 +29,10 @@ OWN_PREFIX = "streamgauge_"
 OTHER_LABEL = "__other__"
 """The label of the series that takes the samples of series beyond the cardinality budget."""
 
+REJECT_KINDS = ("metric", "event", "body")
+MAX_REJECT_BYTES = 2048
+"""Of a refused row, as much is kept."""
+
 _TYPE_CODES = b"cghta"
 _TEMPORALITY_CODES = b"udm"
 _FIELD = b"\xff"  # neither byte occurs in UTF-8, so no name or value needs escaping
@@ -118,13 +122,32 @@ class KeyedRequest(NamedTuple):
     """First and end index in the entry's events."""
 
 
+class Reject(NamedTuple):
+    """A row that was refused at the edge, as it came, so that it can be mended and sent again."""
+
+    kind: str
+    """metric, event, or body for one that could not be read as rows."""
+    row: int | None
+    """Its number within its request; None for a body."""
+    reason: str
+    message: str
+    field: str | None
+    """The field at fault, where that is known."""
+    content: bytes
+    """At most MAX_REJECT_BYTES of it."""
+    cut: bool
+    """Whether the content is only the beginning."""
+
+
 @dataclass(slots=True)
 class Entry:
     """One log entry: all that arrived in one tick of the writer's event loop. An entry with nothing in it is a tick.
 
     epoch and sequence name the writer's life and count its entries, so that a repeated append is seen and skipped.
-    stamp is the arrival time, never decreasing within a log. rejected counts the rows refused at the edge by reason.
-    sketched names the metrics for which `unique` is asked from here on.
+    stamp is the arrival time, never decreasing within a log. rejected counts the rows refused at the edge by reason;
+    rejects are some of them as they came. sketched names the metrics for which `unique` is asked from here on.
+    written is how many rows the writer had handed to the log before this entry in its life, those of appends that
+    failed perhaps included; None where the entry does not say.
     """
 
     stamp: int
@@ -135,6 +158,14 @@ class Entry:
     requests: list[KeyedRequest] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
     sketched: list[str] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    written: int | None = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows it accounts for: samples, events and refused ones."""
+        batch = 0 if self.batch is None else len(self.batch)
+        return batch + len(self.events) + sum(self.rejected.values())
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from engine.engine import Delivery, Engine
 from engine.model import Applied, Batch, Entry, format_offset
 from server.counts import Ring
-from server.log import Log, LogError, LogUnavailable, Record
+from server.log import Log, LogError, LogFull, LogUnavailable, Record
 from server.numbering import Numbering
 from server.wire.entry import pack_entry, unpack_entry
 
@@ -36,6 +36,8 @@ class Pipeline:
         self.log, self.engine, self.subscribers = log, engine, list(subscribers)
         self.writer = secrets.randbits(62) | 1
         self._sequence = 0
+        self._written = 0
+        """Rows handed to the log; where it is full, it did not take them."""
         self._numbering = Numbering()
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
@@ -62,7 +64,8 @@ class Pipeline:
             await self._calm.wait()
         self._sequence += 1
         sequence = self._sequence
-        entry.epoch, entry.sequence = self.writer, sequence
+        entry.epoch, entry.sequence, entry.written = self.writer, sequence, self._written
+        self._written += entry.rows
         if entry.batch is not None and entry.batch.whole:
             entry.batch = self._shorten(entry.batch)
         self._last_append = begun = time.monotonic()
@@ -79,6 +82,9 @@ class Pipeline:
                 self._numbering.confirm(entry.batch.table)
             self.lag.add(time.monotonic() - begun)
             return result
+        except LogFull:
+            self._written -= entry.rows
+            raise
         finally:
             self._waiting.pop(sequence, None)
 

@@ -1,7 +1,7 @@
 """Log entries as bytes.
 
-    0   u8   version: 1, or 2 where the codes are numbers of a table (see engine.tables)
-    1   u8   1 where the entry has a batch, else 0
+    0   u8   version: 3
+    1   u8   1 where the entry has a batch, 2 more where its codes are numbers of a table (see engine.tables)
     2   u16  0
     4   u32  rows of the batch
     8   i64  stamp, ms
@@ -9,29 +9,35 @@
     24  u64  sequence
     32  u32  distinct series keys
     36  u32  bytes of the joined keys
-    40  i64[rows] times, f64[rows] values, i32[rows] codes
-        version 2: u32 id of the table, i32[keys] the number of each key
+    40  u64  rows that this writer had handed to the log before
+    48  i64[rows] times, f64[rows] values, i32[rows] codes
+        numbered: u32 id of the table, i32[keys] the number of each key
         the keys, joined by 0xFD (which occurs in no key: it is no byte of UTF-8)
-        the rest in MessagePack, nothing where all of it is empty: [ids, events, requests, rejected, sketched]
+        the rest in MessagePack, nothing where all of it is empty:
+        [ids, events, requests, rejected, sketched, rejects]
 
 Little-endian. The columns are read in place; they begin at a multiple of 8, so they are aligned where the payload is.
+Versions 1 and 2 are read too: their head ends after 40 bytes, byte 1 is 0 or 1, the rest lacks rejects, and version 2
+is numbered.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model import Batch, Entry, Event, KeyedRequest, Table
+from engine.model import MAX_REJECT_BYTES, REJECT_KINDS, Batch, Entry, Event, KeyedRequest, Reject, Table
 
-VERSION = 1
-NUMBERED = 2
+VERSION = 3
+_SPELT, _NUMBERED = 1, 2  # versions before
+_HAS_BATCH, _IS_NUMBERED = 1, 2
 MAX_NUMBER = 1 << 24
-_HEAD = struct.Struct("<BBHIqQQII")
+_OLD_HEAD = struct.Struct("<BBHIqQQII")
+_HEAD = struct.Struct("<BBHIqQQIIQ")
 _TABLE = struct.Struct("<I")
 _KEY = b"\xfd"
 
@@ -42,6 +48,7 @@ class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     requests: list[KeyedRequest]
     rejected: dict[str, int]
     sketched: list[str]
+    rejects: list[Reject] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -65,21 +72,21 @@ def pack_entry(entry: Entry) -> bytes:
         if not len(batch.times) == len(batch.values) == rows:
             raise ValueError("the columns of the batch differ in length")
         columns = [_column(batch.times, "<i8"), _column(batch.values, "<f8"), _column(batch.codes, "<i4")]
-    version = VERSION
+    flags = 0 if batch is None else _HAS_BATCH
     try:
         if batch is not None and batch.table is not None:
-            version = NUMBERED
+            flags |= _IS_NUMBERED
             if len(batch.table.numbers) != len(keys):
                 raise ValueError("not every key of the batch has a number")
             columns += [memoryview(_TABLE.pack(batch.table.id)), _column(batch.table.numbers, "<i4")]
         head = _HEAD.pack(
-            version, batch is not None, 0, rows, entry.stamp, entry.epoch, entry.sequence, len(keys), len(blob)
+            VERSION, flags, 0, rows, entry.stamp, entry.epoch, entry.sequence, len(keys), len(blob), entry.written or 0
         )
     except struct.error as error:
         raise ValueError(f"a number of the entry is out of range: {error}") from error
     rest = b""
-    if ids or entry.events or entry.requests or entry.rejected or entry.sketched:
-        rest = _encode(_Rest(ids, entry.events, entry.requests, entry.rejected, entry.sketched))
+    if ids or entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects:
+        rest = _encode(_Rest(ids, entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects))
     return b"".join((head, *columns, blob, rest))
 
 
@@ -87,50 +94,70 @@ def _column(values: NDArray[Any], dtype: str) -> memoryview:
     return np.ascontiguousarray(values, dtype).data
 
 
+class _Head(NamedTuple):
+    numbered: bool
+    rows: int
+    keys: int
+    key_bytes: int
+    at: int
+    """Where the columns begin."""
+
+    @property
+    def end(self) -> int:
+        """Where the keys end."""
+        return self.at + 20 * self.rows + self.key_bytes + (_TABLE.size + 4 * self.keys if self.numbered else 0)
+
+
 def unpack_entry(payload: bytes | bytearray | memoryview) -> Entry:
     """The entry of a payload; its columns are read-only views of the payload. ValueError for anything else."""
-    if len(payload) < _HEAD.size:
-        raise ValueError(f"entry of {len(payload)} bytes is cut off")
-    version, has_batch, zero, rows, stamp, epoch, sequence, key_count, key_bytes = _HEAD.unpack_from(payload)
-    if version not in (VERSION, NUMBERED):
-        raise ValueError(f"entry of version {version}; this program reads versions {VERSION} and {NUMBERED}")
-    end = _HEAD.size + 20 * rows + key_bytes
-    if version == NUMBERED:
-        end += _TABLE.size + 4 * key_count
+    entry, head, has_batch = _unpack_head(payload)
+    end = head.end
     if len(payload) < end:
         raise ValueError(f"entry of {len(payload)} bytes is cut off; its head says at least {end}")
-    if has_batch > 1 or zero or (not has_batch and (rows or key_count or key_bytes or version == NUMBERED)):
-        raise ValueError("the head of the entry contradicts itself")
-    entry = Entry(stamp, epoch, sequence)
     ids: dict[int, bytes] = {}
     if len(payload) > end:
-        ids = _unpack_rest(entry, memoryview(payload)[end:], rows)
+        ids = _unpack_rest(entry, memoryview(payload)[end:], head.rows)
     if has_batch:
-        entry.batch = _unpack_batch(payload, version, rows, key_count, key_bytes)
+        entry.batch = _unpack_batch(payload, head)
         entry.batch.ids = ids
     elif ids:
         raise ValueError("an entry without a batch has ids of rows")
     return entry
 
 
-def _unpack_batch(
-    payload: bytes | bytearray | memoryview, version: int, rows: int, key_count: int, key_bytes: int
-) -> Batch:
-    at = _HEAD.size
+def _unpack_head(payload: bytes | bytearray | memoryview) -> tuple[Entry, _Head, bool]:
+    """The entry so far, its head, and whether it has a batch."""
+    version = payload[0] if len(payload) else VERSION
+    if version not in (_SPELT, _NUMBERED, VERSION):
+        raise ValueError(f"entry of version {version}; this program reads versions 1 to {VERSION}")
+    shape = _HEAD if version == VERSION else _OLD_HEAD
+    if len(payload) < shape.size:
+        raise ValueError(f"entry of {len(payload)} bytes is cut off")
+    _, flags, zero, rows, stamp, epoch, sequence, keys, key_bytes, *more = shape.unpack_from(payload)
+    has_batch, numbered = bool(flags & _HAS_BATCH), version == _NUMBERED or bool(flags & _IS_NUMBERED)
+    known = flags <= (_HAS_BATCH | _IS_NUMBERED if version == VERSION else _HAS_BATCH)
+    if not known or zero or (not has_batch and (rows or keys or key_bytes or numbered)):
+        raise ValueError("the head of the entry contradicts itself")
+    entry = Entry(stamp, epoch, sequence, written=more[0] if more else None)
+    return entry, _Head(numbered, rows, keys, key_bytes, shape.size), has_batch
+
+
+def _unpack_batch(payload: bytes | bytearray | memoryview, head: _Head) -> Batch:
+    at, rows = head.at, head.rows
     times = np.frombuffer(payload, "<i8", rows, at)
     values = np.frombuffer(payload, "<f8", rows, at + 8 * rows)
     codes = np.frombuffer(payload, "<i4", rows, at + 16 * rows)
     at += 20 * rows
     table = None
-    if version == NUMBERED:
+    if head.numbered:
         (number,) = _TABLE.unpack_from(payload, at)
-        table = Table(number, np.frombuffer(payload, "<i4", key_count, at + _TABLE.size))
-        at += _TABLE.size + 4 * key_count
-    keys = bytes(payload[at : at + key_bytes]).split(_KEY) if key_count else []
-    if len(keys) != key_count or (not key_count and key_bytes):
-        raise ValueError(f"entry with {len(keys)} series keys where its head says {key_count}")
+        table = Table(number, np.frombuffer(payload, "<i4", head.keys, at + _TABLE.size))
+        at += _TABLE.size + 4 * head.keys
+    keys = bytes(payload[at : at + head.key_bytes]).split(_KEY) if head.keys else []
+    if len(keys) != head.keys or (not head.keys and head.key_bytes):
+        raise ValueError(f"entry with {len(keys)} series keys where its head says {head.keys}")
     # Negative codes are huge as unsigned ones, so one comparison does for both ends.
-    if rows and int(codes.view(np.uint32).max()) >= (key_count if table is None else MAX_NUMBER):
+    if rows and int(codes.view(np.uint32).max()) >= (head.keys if table is None else MAX_NUMBER):
         raise ValueError("a row of the entry names a series key that is not there")
     if table is not None and (not table.id or int(table.numbers.view(np.uint32).max(initial=0)) >= MAX_NUMBER):
         raise ValueError("the entry gives a series key a number that is none")
@@ -152,6 +179,11 @@ def _unpack_rest(entry: Entry, rest: memoryview, rows: int) -> dict[int, bytes]:
         for (first, last), size in ((request.metrics, rows), (request.events, len(parts.events))):
             if not 0 <= first <= last <= size:
                 raise ValueError("the entry has a keyed request with rows that are not there")
+    for reject in parts.rejects:
+        if reject.kind not in REJECT_KINDS or len(reject.content) > MAX_REJECT_BYTES:
+            raise ValueError("the entry has a rejected row that is none")
+    if any(count < 0 for count in parts.rejected.values()):
+        raise ValueError("the entry counts rejected rows below 0")
     entry.events, entry.requests = parts.events, parts.requests
-    entry.rejected, entry.sketched = parts.rejected, parts.sketched
+    entry.rejected, entry.sketched, entry.rejects = parts.rejected, parts.sketched, parts.rejects
     return parts.ids

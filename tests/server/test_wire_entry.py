@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import struct
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.model import Batch, Entry, Event, KeyedRequest, Table, pack_series_key
+from engine.model import (
+    MAX_REJECT_BYTES,
+    REJECT_KINDS,
+    Batch,
+    Entry,
+    Event,
+    KeyedRequest,
+    Reject,
+    Table,
+    pack_series_key,
+)
 from server.wire.entry import MAX_NUMBER, pack_entry, unpack_entry
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -23,6 +36,11 @@ KEYS = st.builds(
     st.dictionaries(TEXT, TEXT, max_size=3).map(lambda labels: list(labels.items())),
 )
 EVENTS = st.builds(Event, INT64, TEXT, st.none() | TEXT, st.none() | TEXT, st.binary(max_size=40), st.none() | HASH)
+
+REJECTS = st.builds(
+    Reject, st.sampled_from(REJECT_KINDS), st.none() | st.integers(0, 1 << 40), TEXT, TEXT, st.none() | TEXT,
+    st.binary(max_size=40), st.booleans(),
+)  # fmt: skip
 
 
 @st.composite
@@ -59,14 +77,18 @@ def entries(draw: st.DrawFn) -> Entry:
     ]
     rejected = draw(st.dictionaries(TEXT, st.integers(0, 1 << 40), max_size=3))
     return Entry(
-        draw(INT64), draw(UINT64), draw(UINT64), batch, events, requests, rejected, draw(st.lists(TEXT, max_size=3))
-    )
+        draw(INT64), draw(UINT64), draw(UINT64), batch, events, requests, rejected, draw(st.lists(TEXT, max_size=3)),
+        draw(st.lists(REJECTS, max_size=3)), draw(UINT64),
+    )  # fmt: skip
 
 
 def same(a: Entry, b: Entry) -> bool:
     """Equal, NaN by NaN and -0.0 by -0.0."""
-    heads = [(e.stamp, e.epoch, e.sequence, e.events, e.requests, e.rejected, e.sketched) for e in (a, b)]
-    if heads[0] != heads[1] or (a.batch is None) != (b.batch is None):
+    heads = [
+        (e.stamp, e.epoch, e.sequence, e.events, e.requests, e.rejected, e.sketched, e.rejects, e.written)
+        for e in (a, b)
+    ]
+    if heads[0] != heads[1] or a.rows != b.rows or (a.batch is None) != (b.batch is None):
         return False
     if a.batch is None or b.batch is None:
         return True
@@ -94,7 +116,7 @@ def test_a_cut_off_entry_is_refused(entry: Entry, data: st.DataObject) -> None:
     except ValueError:
         return
     # Only the part after the columns may be absent as a whole, and then there is nothing of it in the entry.
-    assert not (found.events or found.requests or found.rejected or found.sketched)
+    assert not (found.events or found.requests or found.rejected or found.sketched or found.rejects)
     assert packed[:end] == pack_entry(found)
 
 
@@ -113,6 +135,8 @@ def test_hostile_bytes_are_refused_or_read_as_a_sound_entry(payload: bytes) -> N
     check_sound(payload)
     check_sound(b"\x01\x01\x00\x00" + payload)
     check_sound(b"\x02\x01\x00\x00" + payload)
+    check_sound(b"\x03\x01\x00\x00" + payload)
+    check_sound(b"\x03\x03\x00\x00" + payload)
 
 
 def check_sound(payload: bytes) -> None:
@@ -127,6 +151,34 @@ def check_sound(payload: bytes) -> None:
         assert table is None or len(table.numbers) == len(entry.batch.keys)
         assert len(entry.batch.values) == len(entry.batch.times) == len(entry.batch)
         assert all(0 <= row < len(entry.batch) for row in entry.batch.ids)
+
+
+@given(entries())
+@settings(deadline=None)
+def test_entries_of_versions_before_are_read(entry: Entry) -> None:
+    """Versions 1 and 2 had no `written` and no rejected rows; the second said by its number what is a flag now."""
+    entry.rejects, entry.written = [], None
+    packed = pack_entry(entry)
+    numbered = entry.batch is not None and entry.batch.table is not None
+    _, _, _, *middle, _ = struct.unpack_from("<BBHIqQQIIQ", packed)
+    old = struct.pack("<BBHIqQQII", 2 if numbered else 1, entry.batch is not None, 0, *middle) + packed[48:]
+    if rest := _rest(entry):
+        at = len(old) - len(rest)
+        old = old[:at] + b"\x95" + old[at + 1 : -1]
+    assert same(unpack_entry(old), entry)
+
+
+def _rest(entry: Entry) -> bytes:
+    ids = entry.batch.ids if entry.batch is not None else {}
+    rest = [ids, entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects]
+    return msgspec.msgpack.encode(rest) if any(rest) else b""
+
+
+def test_an_entry_knows_its_rows() -> None:
+    batch = Batch([b"cua"], np.zeros(3, np.int32), np.zeros(3), np.zeros(3, np.int64))
+    entry = Entry(1, batch=batch, events=[Event(1, "e", None, None, b"{}")], rejected={"bad_json": 2, "future": 5})
+    assert entry.rows == 11
+    assert Entry(1).rows == 0
 
 
 def test_a_tick_is_small() -> None:
@@ -146,3 +198,16 @@ def test_what_cannot_be_packed_is_refused() -> None:
         pack_entry(Entry(1, batch=Batch([b"cua"], np.zeros(1, np.int32), np.zeros(2), np.zeros(1, np.int64))))
     with pytest.raises(ValueError, match="out of range"):
         pack_entry(Entry(1 << 63))
+
+
+@pytest.mark.parametrize(
+    "reject",
+    [
+        Reject("row", 0, "bad_json", "", None, b"", False),
+        Reject("metric", 0, "bad_json", "", None, bytes(MAX_REJECT_BYTES + 1), True),
+    ],
+    ids=["kind", "size"],
+)
+def test_a_rejected_row_that_is_none_is_refused(reject: Reject) -> None:
+    with pytest.raises(ValueError, match="rejected row"):
+        unpack_entry(pack_entry(Entry(1, rejects=[reject])))
