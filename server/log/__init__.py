@@ -17,7 +17,12 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Log", "LogDamaged", "LogError", "LogFull", "LogUnavailable", "Record", "open_log"]
+from server.log.scan import Good, Hole
+from server.log.scan import scan as scan_segments
+
+__all__ = [
+    "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogUnavailable", "Record", "open_log", "scan_segments",
+]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
 """Appended records with an attachment that no follower has taken yet; beyond it appends are refused."""

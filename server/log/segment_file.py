@@ -24,6 +24,7 @@ HEADER_BYTES = HEADER.size + CRC.size
 RECORD = struct.Struct("<IIQ")
 SEAL = struct.Struct("<QI")
 MAX_PAYLOAD = 256 << 20
+_FAR = 1 << 36  # positions beyond which no sound record is looked for where nothing bounds it
 SUFFIX = ".segment"
 
 
@@ -115,15 +116,26 @@ def read_chunk(file: int, offset: int, limit: int, position: int, budget: int) -
     return Chunk(records, offset + at, position)
 
 
-def find_record_beyond(file: int, offset: int, limit: int, position: int) -> int | None:
-    """The byte of the first sound record after the bad one at `offset`, None when none follows.
+def find_sound(file: int, offset: int, limit: int, expected: int, highest: int = 0) -> int | None:
+    """The byte of the next sound record at or after `offset`, None where none follows.
 
-    A write that was cut off by a crash has nothing behind it; damage does. Only used on damage, so it may look at
-    every byte.
+    Looked for is one at `offset` itself whatever its position, then one at or above `expected`, up to `highest` where
+    that is known. A write that was cut off by a crash has nothing behind it; damage does. Only used on damage, so it
+    may look at every byte.
     """
-    block = 1 << 22
-    highest = position + (limit - offset) // RECORD.size + 1
-    for base in range(offset, limit, block):
+    if sound_record(file, offset, limit) is not None:
+        return offset
+    if highest:
+        return _find(file, offset, limit, expected, highest)
+    near = expected + (limit - offset) // RECORD.size + 1
+    found = _find(file, offset, limit, expected, near)
+    return _find(file, offset, limit, near, expected + _FAR) if found is None else found
+
+
+def _find(file: int, offset: int, limit: int, lowest: int, highest: int) -> int | None:
+    """The byte of the first sound record at or after `offset` whose position is in [lowest, highest]."""
+    base, block = offset, 1 << 16
+    while base < limit:
         data = os.pread(file, min(block + 8, limit - base), base)
         found: set[int] = set()
         for shift in range(8):
@@ -131,22 +143,24 @@ def find_record_beyond(file: int, offset: int, limit: int, position: int) -> int
             if count <= 0:
                 continue
             numbers = np.frombuffer(data, "<u8", count, shift)
-            hits = np.flatnonzero((numbers > position) & (numbers <= highest))
+            hits = np.flatnonzero((numbers >= lowest) & (numbers <= highest))
             found.update((hits * 8 + shift).tolist())
         for place in sorted(found):
             start = base + place - 8  # the position is the last 8 bytes of the head
-            if start > offset and _is_record(file, start, limit):
+            if start >= offset and sound_record(file, start, limit) is not None:
                 return start
+        base, block = base + block, min(2 * block, 1 << 22)
     return None
 
 
-def _is_record(file: int, start: int, limit: int) -> bool:
-    """Whether a whole sound record stands at byte `start`, whatever its position."""
+def sound_record(file: int, start: int, limit: int) -> tuple[int, int] | None:
+    """(position, end) of a whole sound record at byte `start`, whatever its position; None where there is none."""
     head = os.pread(file, RECORD.size, start)
     if len(head) < RECORD.size:
-        return False
+        return None
     length, crc, position = RECORD.unpack(head)
-    if length > MAX_PAYLOAD or start + RECORD.size + length > limit:
-        return False
+    end = start + RECORD.size + length
+    if not 0 < length <= MAX_PAYLOAD or end > limit:
+        return None
     payload = os.pread(file, length, start + RECORD.size)
-    return bool(zlib.crc32(payload, zlib.crc32(SEAL.pack(position, length))) == crc)
+    return (position, end) if zlib.crc32(payload, zlib.crc32(SEAL.pack(position, length))) == crc else None

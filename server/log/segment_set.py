@@ -18,7 +18,7 @@ from server.log.segment_file import (
     BadSegment,
     Chunk,
     file_name,
-    find_record_beyond,
+    find_sound,
     pack_header,
     parse_header,
     read_chunk,
@@ -144,7 +144,7 @@ def _cut_torn_tail(segment: Segment) -> int:
                 segment.marks.append((position, offset))
                 offset, position = chunk.offset, chunk.position
         except BadSegment as error:
-            later = find_record_beyond(file, error.at, limit, position)
+            later = find_sound(file, error.at, limit, position)
             if later is not None:
                 raise LogDamaged(
                     f"the log is damaged: {segment.path} {error}, but sound records follow from byte {later}"
