@@ -48,6 +48,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
     arrays |= {f"{_TABLE}{number}": held for number, held in enumerate(tables.values())}
     arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
     arrays["newest_own"] = np.frombuffer(engine.newest_own.save(), np.uint8)
+    arrays["rejects"] = np.frombuffer(engine.rejects.save(), np.uint8)
     names = engine.catalogue.names.values()
     header = {
         "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
@@ -60,6 +61,8 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         "units": {name.name: name.unit for name in names if name.unit},
         "folded": {name.name: name.folded for name in names if name.folded},
         "unchecked": engine._unchecked,
+        # The panes in the flush that this checkpoint is part of will be in the store when it is read.
+        "stored": engine.stored + sum(slot.samples for slot in engine.frozen.values()),
     }  # fmt: skip
     return header, arrays
 
@@ -127,6 +130,11 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     if "newest_own" in arrays:
         engine.newest_own.restore(arrays["newest_own"].tobytes(), header["forgotten_own"])
     engine.seen.restore(chunks, engine.stamp)
+    if "rejects" in arrays:
+        engine.rejects.restore(arrays["rejects"].tobytes())
+    # Older checkpoints do not say what is stored: whatever is not in them.
+    elsewhere = engine.ledger.accepted - engine.open_samples - engine.ledger.expired
+    engine.stored = header.get("stored", elsewhere)
 
 
 def _put_samples(arrays: Arrays, prefix: str, samples: Samples) -> None:

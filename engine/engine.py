@@ -18,6 +18,7 @@ from engine.levels import SPANS, WIDTHS, Retention, floor
 from engine.lifetime import Lifetime
 from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints
 from engine.newest import Newest
+from engine.rejects import Rejects
 from engine.series import Catalogue
 from engine.slots import Slot
 from engine.tables import Found, Tables
@@ -43,6 +44,7 @@ class Options:
     pane_memory: int = 256 << 20
     raw_samples: int = 10_000
     dedup: dedup.Bound = field(default_factory=dedup.Bound)
+    max_rejects: int = 1000
 
 
 @dataclass(slots=True)
@@ -94,6 +96,9 @@ class Engine:
         self.newest_own = Newest(_OWN_RAW)
         self.seen = dedup.Window(self.options.dedup)
         self.ledger = Ledger()
+        self.stored = 0
+        """Samples in panes that finished flushes have handed to the store."""
+        self.rejects = Rejects(self.options.max_rejects)
         self.writers: dict[int, int] = {}
         """The last sequence of each writer."""
         self.flushed_series = 0
@@ -113,7 +118,9 @@ class Engine:
         applied = Applied(position, self.stamp)
         for name in entry.sketched:
             self.catalogue.sketch(name)
+        self.ledger.received += entry.rows
         self.ledger.rejected.update(entry.rejected)
+        self.rejects.add(position, self.stamp, entry.rejects)
         repeats.find(entry, applied, self.seen, self.ledger)
         delivery = self._deliver(entry, applied)
         if self._unchecked >= _CHECK_EVERY:
@@ -145,6 +152,28 @@ class Engine:
         """Memory of the panes that wait for a flush, and of those in one."""
         slots = (*self.pending.values(), *self.frozen.values())
         return sum(slot.nbytes for slot in slots)
+
+    @property
+    def open_samples(self) -> int:
+        """Samples in the open slots, counted there."""
+        return sum(slot.samples for slot in self.open.values())
+
+    @property
+    def pending_samples(self) -> int:
+        """Samples that wait for a flush, and those in one, counted in their panes."""
+        return sum(slot.samples for slot in (*self.pending.values(), *self.frozen.values()))
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that came is accounted for, and every accepted one is in a pane or too old for any."""
+        ledger = self.ledger
+        held = self.open_samples + self.pending_samples + self.stored + ledger.expired
+        return ledger.balanced and ledger.accepted == held
+
+    def thaw(self) -> None:
+        """The frozen panes and events are in the store: lets go of them here."""
+        self.stored += sum(slot.samples for slot in self.frozen.values())
+        self.frozen, self.frozen_events = {}, []
 
     # A writer's life is short of entries to tell apart only while its appends are in flight, so few are kept.
     _MAX_WRITERS = 1000

@@ -7,7 +7,7 @@ array, so that sparse series cost no more than their samples.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Panes:
     start: Ints
     state: Columns
     sketches: Sketches | None
+    _samples: int = field(default=-1, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.series)
@@ -53,6 +54,14 @@ class Panes:
         columns: list[NDArray[Any]] = [self.series, self.start, *self.state.values()]
         own = {id(column): int(column.nbytes) for column in columns if column.strides != (0,)}
         return sum(own.values()) + (self.sketches.nbytes if self.sketches else 0)
+
+    @property
+    def samples(self) -> int:
+        """The sum of their counts; summed once, for counts do not change."""
+        if self._samples < 0:
+            count = self.state["count"]
+            self._samples = len(count) * int(count[0]) if _constant(count) else int(count.sum())
+        return self._samples
 
     def take(self, rows: Ints) -> Panes:
         """Some rows, in the order given."""

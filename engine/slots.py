@@ -74,6 +74,11 @@ class Slot:
         """Memory held, counted from the rows so that a replay counts the same."""
         return len(self.raw) * SAMPLE_BYTES + sum(part.nbytes for part in self.folded)
 
+    @property
+    def samples(self) -> int:
+        """How many samples its panes hold."""
+        return len(self.raw) + sum(part.samples for part in self.folded)
+
     def add(self, series: Codes, times: Ints, positions: Ints, values: Floats) -> None:
         """Takes samples in log order, whose times lie in the slot."""
         self.raw.extend(series, times, positions, values)

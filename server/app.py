@@ -294,6 +294,7 @@ def engine_options(settings: Settings) -> Options:
         pane_memory=settings.pane_memory,
         raw_samples=settings.metric_buffer_size,
         dedup=Bound(settings.dedup_keys, int(settings.dedup_hours * 3_600_000)),
+        max_rejects=settings.max_rejects,
     )
 
 

@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     max_depth: int = Field(16, ge=1, le=100, description="Levels of nesting in the properties and metadata of an event")
     dedup_keys: int = Field(1_000_000, ge=0, description="Idempotency keys and row ids remembered")
     dedup_hours: Hours = Field(24, gt=0, description="Hours they are remembered")
+    max_rejects: int = Field(1000, ge=0, le=100_000, description="Refused rows kept to be looked at and sent again")
     checkpoint_interval: Seconds = Field(10, gt=0, description="Seconds between checkpoints")
     drain_seconds: Seconds = Field(5, ge=0, description="Seconds over which connections are sent away at shutdown")
 

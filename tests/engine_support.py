@@ -148,6 +148,8 @@ class World:
         self.log: list[tuple[int, Entry]] = []
         self.position = 0
         self.followers: dict[Query, Follower] = {}
+        self.let_go = 0
+        """Samples of the blocks that the last retention let go of."""
 
     def apply(self, given: Entry) -> tuple[Applied, Delivery]:
         """Appends an entry to the log and applies it."""
@@ -161,6 +163,7 @@ class World:
             closed = max(closed_early, floor(self.engine.watermark, WIDTHS[0]))
             oldest = self.engine.horizons[LEVELS[-1]]
             self.oracle.take(given, applied, self.options.lateness, closed, oldest)
+        self.check_balance()
         return applied, delivery
 
     def begin_flush(self) -> None:
@@ -189,11 +192,12 @@ class World:
         if job.chunk:
             self.chunks[generation] = job.chunk
         self.chunks = {number: chunk for number, chunk in self.chunks.items() if number >= job.oldest_chunk}
-        engine.frozen, engine.frozen_events = {}, []
+        engine.thaw()
         engine.generation, engine.rolled = generation, rolled
         engine.flushed_series += len(job.series)
         engine.flushed_position = job.position
         self.flushing = None
+        self.check_balance()
         self.saved = Saved(data, job.position, dict(self.blocks), list(self.series), dict(self.chunks))
 
     def flush(self) -> None:
@@ -207,9 +211,27 @@ class World:
             return
         for level in LEVELS:
             before = self.engine.horizons[level]
+            if level == LEVELS[-1]:
+                self.let_go += sum(self.samples_of(b) for b in self.blocks if b.level == level and b.start < before)
             if level + 1 in LEVELS:
                 before = min(before, self.engine.rolled[level])
             self.blocks = {b: data for b, data in self.blocks.items() if b.level != level or b.start >= before}
+
+    def check_balance(self) -> None:
+        """Every row that came is accounted for, and every accepted one is where the ledger says."""
+        engine, ledger = self.engine, self.engine.ledger
+        held = engine.open_samples + engine.pending_samples + engine.stored + ledger.expired
+        assert ledger.accepted == held and engine.balanced, f"{ledger} but {held} are held"
+
+    def samples_in_store(self) -> int:
+        """Samples in the stored blocks that are not yet, or will never be, part of a coarser one."""
+        rolled = [*self.engine.rolled[:-1], 0]
+        return sum(self.samples_of(block) for block in self.blocks if block.start >= rolled[block.level])
+
+    def samples_of(self, block: BlockId) -> int:
+        """The counts of a stored block's panes, added up."""
+        generation, data = self.blocks[block]
+        return int(Block(data, generation).panes({"count"}).state["count"].sum())
 
     def read(self, wanted: list[BlockId]) -> dict[BlockId, Panes]:
         """The stored blocks of these ids."""
@@ -250,6 +272,7 @@ class World:
         checkpoint.restore(world.engine, saved.data, saved.series, sorted(saved.chunks.items()))
         world.engine.flushed_position = saved.position
         world.position = saved.position
+        world.check_balance()
         return world
 
     def state(self) -> bytes:

@@ -134,7 +134,7 @@ class Rollups:
             written, rolled, waited = await self._write_at_last(job)
         finally:
             self._hold(False)
-        self.engine.frozen, self.engine.frozen_events = {}, []
+        self.engine.thaw()
         self.engine.generation, self.engine.rolled = job.generation, rolled
         self.engine.flushed_series += len(job.series)
         self.engine.flushed_position = job.position
