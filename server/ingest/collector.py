@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import Applied, Batch, Codes, Entry, Event, KeyedRequest
+from engine.model import Applied, Batch, Codes, Entry, Event, KeyedRequest, Reject
 from server.errors import ApiError
 from server.ingest import River
+from server.ingest.rejects import MAX_ENTRY_BYTES, fitting
 from server.log import LogFull, LogUnavailable
 from server.wire.json_metrics import Sample
 from server.wire.key_cache import Distinct
@@ -42,7 +43,7 @@ Deliver = Callable[[Placed | None, BaseException | None], None]
 
 @dataclass(slots=True)
 class Parts:
-    """What one request brings: a sample or a batch, events, its Idempotency-Key, counts of refused rows."""
+    """What one request brings: a sample or a batch, events, its Idempotency-Key, refused rows and their counts."""
 
     sample: Sample | None = None
     batch: Batch | None = None
@@ -50,6 +51,7 @@ class Parts:
     keyed: tuple[bytes, bytes] | None = None
     """Hashes of the key and of the body."""
     rejected: dict[str, int] = field(default_factory=dict)
+    rejects: Sequence[Reject] = ()
 
 
 class Collector:
@@ -130,6 +132,7 @@ def _join(tick: list[Parts], distinct: Distinct) -> tuple[Entry, list[tuple[int,
     entry = Entry(0)
     joined = _Columns(distinct)
     places: list[tuple[int, int, int]] = []
+    room = MAX_ENTRY_BYTES
     for parts in tick:
         row, event, request = joined.rows, len(entry.events), -1
         if parts.sample is not None:
@@ -143,6 +146,9 @@ def _join(tick: list[Parts], distinct: Distinct) -> tuple[Entry, list[tuple[int,
             entry.requests.append(KeyedRequest(key, body, (row, joined.rows), (event, len(entry.events))))
         for reason, count in parts.rejected.items():
             entry.rejected[reason] = entry.rejected.get(reason, 0) + count
+        if parts.rejects:
+            some, room = fitting(parts.rejects, room)
+            entry.rejects.extend(some)
         places.append((row, event, request))
     entry.batch = joined.batch()
     return entry, places

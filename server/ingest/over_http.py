@@ -19,6 +19,7 @@ from server.auth import App, Gate, Message, Receive, Send
 from server.config import Settings
 from server.counts import Counts
 from server.errors import ApiError
+from server.ingest import rejects
 from server.ingest.collector import Collector, Parts, Placed
 from server.limits import MAX_ID, RowLimits
 from server.wire.content import decode_body
@@ -29,6 +30,7 @@ from server.wire.rows import Refused, RowError, hash_id
 
 METRICS, EVENTS = "/api/metrics", "/api/events"
 
+_KINDS = {METRICS: "metric", EVENTS: "event"}
 _log = logging.getLogger(__name__)
 _LINES = (b"ndjson", b"jsonl", b"json-seq", b"x-json-stream")
 _BODY_REASONS = {"bad_json": "bad_json", "bad_request": "bad_body"}
@@ -55,6 +57,8 @@ class Head(NamedTuple):
     encoding: str = ""
     lines: bool = False
     key: str | None = None
+    again: bool = False
+    """Whether these are refused rows that are sent again: what is refused of them is not kept once more."""
 
 
 class _Admitted(NamedTuple):
@@ -84,6 +88,7 @@ class IngestApp:
         self._collector = collector
         self._max_bytes = settings.max_body_bytes
         self._timeout = settings.body_timeout
+        self._keeps = settings.max_rejects > 0
         self._metrics = MetricParser(limits)
         self._events = EventParser(limits)
 
@@ -183,22 +188,29 @@ class IngestApp:
     def _admit(self, path: str, sent: bytes, head: Head) -> _Admitted | Answer:
         """Decode, parse and check a body that is all there. ApiError where it is refused unread."""
         keyed = None if head.key is None else (hash_id(head.key, b"request"), blake2b(sent, digest_size=8).digest())
+        body = sent
         try:
             body = decode_body(sent, head.encoding, self._max_bytes) if head.encoding else sent
             lines = head.lines
             one = not lines and body[:64].lstrip()[:1] != b"["
             arrival = self._collector.river.stamp()
             if path == METRICS:
-                return self._admit_metrics(body, arrival, one, lines, keyed)
-            return self._admit_events(body, arrival, one, lines, keyed)
+                admitted = self._admit_metrics(body, arrival, one, lines, keyed)
+            else:
+                admitted = self._admit_events(body, arrival, one, lines, keyed)
         except Refused as error:
-            return _Admitted(Parts(rejected={error.reason: 1}), partial(self._refuse_one, error))
+            kept = rejects.of_one(_KINDS[path], error, body)
+            admitted = _Admitted(Parts(rejected={error.reason: 1}, rejects=kept), partial(self._refuse_one, error))
         except ApiError as error:
             reason = _BODY_REASONS.get(error.code)
             if reason is None:
                 raise
             fault = error  # the name of an except clause is gone when it ends
-            return _Admitted(Parts(rejected={reason: 1}), lambda placed: _failed(path, fault), fault)
+            parts = Parts(rejected={reason: 1}, rejects=rejects.of_body(reason, fault.message, body))
+            admitted = _Admitted(parts, lambda placed: _failed(path, fault), fault)
+        if (head.again or not self._keeps) and isinstance(admitted, _Admitted):
+            admitted.parts.rejects = ()
+        return admitted
 
     def _admit_metrics(self, body: bytes, arrival: int, one: bool, lines: bool, keyed: Keyed) -> _Admitted | Answer:
         if one:
@@ -209,7 +221,8 @@ class IngestApp:
             return Answer(202, Receipt().json())
         good = len(rows.batch)
         rejected = _count(rows.errors, rows.received - good)
-        parts = Parts(batch=rows.batch if good else None, keyed=keyed, rejected=rejected)
+        kept = rejects.of_rows("metric", rows.errors)
+        parts = Parts(batch=rows.batch if good else None, keyed=keyed, rejected=rejected, rejects=kept)
         return _Admitted(parts, lambda placed: self._answer_rows(placed, good, rows.errors, rejected, metrics=True))
 
     def _admit_events(self, body: bytes, arrival: int, one: bool, lines: bool, keyed: Keyed) -> _Admitted | Answer:
@@ -221,7 +234,8 @@ class IngestApp:
             return Answer(202, Receipt().json())
         good = len(rows.events)
         rejected = _count(rows.errors, rows.received - good)
-        parts = Parts(events=rows.events, keyed=keyed, rejected=rejected)
+        kept = rejects.of_rows("event", rows.errors)
+        parts = Parts(events=rows.events, keyed=keyed, rejected=rejected, rejects=kept)
         return _Admitted(parts, lambda placed: self._answer_rows(placed, good, rows.errors, rejected, metrics=False))
 
     def _answer_metric(self, sample: Sample, placed: Placed) -> Answer:

@@ -15,12 +15,13 @@ from server.wire.rows import (
     RowError,
     any_json,
     check_name,
-    explain,
+    decode_singly,
     hash_id,
     parse_id,
     refused,
     row_time,
-    single_rows,
+    with_contents,
+    with_contents_of,
 )
 
 MAX_EVENT_BYTES = 256 << 10
@@ -76,19 +77,12 @@ class EventParser:
     def many(self, body: bytes, arrival: int, lines: bool = False) -> EventRows:
         """The rows of a JSON array, or of NDJSON `lines`. ApiError bad_json where an array is malformed."""
         errors: list[RowError] = []
+        contents: dict[int, Any] | None = None
         try:
             found = list(enumerate(_row_lines(body) if lines else _row_array(body)))
             received = len(found)
         except (ValueError, RecursionError):
-            found, received = [], 0
-            for i, raw in single_rows(body, lines):
-                received += 1
-                if len(errors) < MAX_ERRORS_READ:
-                    try:
-                        found.append((i, _row(raw)))
-                    except (ValueError, RecursionError) as error:
-                        reason, message = explain(error, _REASONS)
-                        errors.append(RowError(i, reason, f"line {i + 1}: {message}" if lines else message))
+            found, contents, received = decode_singly(body, lines, _row, _REASONS, errors)
         events: list[Event] = []
         for i, row in found:
             if len(errors) >= MAX_ERRORS_READ:
@@ -96,8 +90,8 @@ class EventParser:
             try:
                 events.append(self._event(row, arrival))
             except Refused as error:
-                errors.append(RowError(i, error.reason, str(error)))
-        errors.sort()
+                errors.append(error.at(i))
+        errors = with_contents_of(errors, body, lines) if contents is None else with_contents(errors, contents)
         return EventRows(events, errors, received)
 
     def _event(self, row: _Row, arrival: int) -> Event:
@@ -121,14 +115,14 @@ def _check_object(raw: bytes, what: str, limits: RowLimits) -> bytes:
     try:
         value = any_json(raw)  # what is kept must be readable later: text in UTF-8, numbers in range
     except RecursionError:
-        raise Refused("too_deep", f"{what} is nested too deeply") from None
+        raise Refused("too_deep", f"{what} is nested too deeply", what) from None
     except ValueError as error:
-        raise Refused("bad_properties", f"{what}: {error}") from error
+        raise Refused("bad_properties", f"{what}: {error}", what) from error
     if not isinstance(value, dict):
-        raise Refused("bad_properties", f"{what} is no object")
+        raise Refused("bad_properties", f"{what} is no object", what)
     # Fewer brackets than levels cannot be too deep; more of them may, and are counted properly.
     if raw.count(b"{") + raw.count(b"[") > limits.depth and _depth(value) > limits.depth:
-        raise Refused("too_deep", f"{what} is nested over {limits.depth} levels")
+        raise Refused("too_deep", f"{what} is nested over {limits.depth} levels", what)
     return raw
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
-from typing import Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import msgspec
 import numpy as np
@@ -35,12 +35,13 @@ from server.wire.rows import (
     Refused,
     RowError,
     check_name,
-    explain,
+    decode_singly,
     hash_id,
     parse_id,
     refused,
     row_time,
-    single_rows,
+    with_contents,
+    with_contents_of,
 )
 from server.wire.times import SECONDS_BELOW, parse_time
 
@@ -201,12 +202,14 @@ class MetricParser:
 
     def _general(self, body: bytes, arrival: int, lines: bool) -> Rows:
         """Every field, then, where that fails, every row by itself."""
+        contents: dict[int, Any] | None = None
+        errors: list[RowError] = []
         try:
             found = list(enumerate(_row_lines(body) if lines else _row_array(body)))
         except (ValueError, RecursionError):
-            found, errors, received = self._one_by_one(body, lines)
+            found, contents, received = decode_singly(body, lines, _row, _REASONS, errors)
         else:
-            errors, received = [], len(found)
+            received = len(found)
             if (whole := self._whole([row for _, row in found], arrival)) is not None:
                 return whole
         index: dict[bytes, int] = {}
@@ -220,14 +223,14 @@ class MetricParser:
             try:
                 sample = self._sample(row, arrival)
             except Refused as error:
-                errors.append(RowError(i, error.reason, str(error)))
+                errors.append(error.at(i))
                 continue
             if sample.id is not None:
                 ids[len(codes)] = sample.id
             codes.append(index.setdefault(sample.known.key, len(index)))
             values.append(sample.value)
             times.append(sample.time)
-        errors.sort()
+        errors = with_contents_of(errors, body, lines) if contents is None else with_contents(errors, contents)
         columns = np.array(codes, np.int32), np.array(values, np.float64), np.array(times, np.int64)
         return Rows(Batch(list(index), *columns, ids), errors, received, received - len(codes) - len(errors))
 
@@ -255,28 +258,13 @@ class MetricParser:
         limits = self._limits
         return bool(times.max() <= arrival + limits.future and times.min() >= arrival - limits.metric_age)
 
-    def _one_by_one(self, body: bytes, lines: bool) -> tuple[list[tuple[int, _Row]], list[RowError], int]:
-        found: list[tuple[int, _Row]] = []
-        errors: list[RowError] = []
-        received = 0
-        for i, raw in single_rows(body, lines):
-            received += 1
-            if len(errors) >= MAX_ERRORS_READ:
-                continue
-            try:
-                found.append((i, _row(raw)))
-            except (ValueError, RecursionError) as error:
-                reason, message = explain(error, _REASONS)
-                errors.append(RowError(i, reason, f"line {i + 1}: {message}" if lines else message))
-        return found, errors, received
-
     def _sample(self, row: _Row, arrival: int) -> Sample:
         value = row.value
         try:
             if not math.isfinite(value):
-                raise Refused("bad_value", "value is no finite number")
+                raise Refused("bad_value", "value is no finite number", "value")
         except OverflowError:
-            raise Refused("bad_value", "value is too large") from None
+            raise Refused("bad_value", "value is too large", "value") from None
         limits = self._limits
         time = arrival if row.timestamp is None else row_time(row.timestamp, arrival, limits.metric_age, limits)
         given = None if row.id is None else hash_id(parse_id(row.id, "id"), b"metric")
@@ -305,22 +293,23 @@ class MetricParser:
         check_name(name, "name", limits)
         type_code = _TYPE_CODES.get(metric_type)
         if type_code is None:
-            raise Refused("bad_type", f"metric_type {metric_type[:40]!r} is none of {', '.join(TYPES)}")
+            raise Refused("bad_type", f"metric_type {metric_type[:40]!r} is none of {', '.join(TYPES)}", "metric_type")
         if unit:
             check_name(unit, "unit", limits)
         if temporality is not None and temporality not in TEMPORALITIES:
-            raise Refused("bad_temporality", f"temporality {temporality[:40]!r} is neither delta nor cumulative")
+            fault = f"temporality {temporality[:40]!r} is neither delta nor cumulative"
+            raise Refused("bad_temporality", fault, "temporality")
         labels = read_labels(tags)
         if source:
             labels["source"] = source
         if len(labels) > limits.labels:
-            raise Refused("bad_labels", f"{len(labels)} labels; at most {limits.labels}")
+            raise Refused("bad_labels", f"{len(labels)} labels; at most {limits.labels}", "tags")
         for label, value in labels.items():
-            check_name(label, "a label name", limits, "bad_labels")
+            check_name(label, "a label name", limits, "bad_labels", "tags")
             if label.startswith("__"):
-                raise Refused("bad_labels", f"label {label!r}: names that begin with __ are reserved")
+                raise Refused("bad_labels", f"label {label!r}: names that begin with __ are reserved", "tags")
             if len(value.encode()) > limits.label_bytes:
-                raise Refused("too_long", f"label {label!r} has over {limits.label_bytes} bytes")
+                raise Refused("too_long", f"label {label!r} has over {limits.label_bytes} bytes", "tags")
         code = UNSPECIFIED if temporality is None else TEMPORALITIES.index(temporality)
         return pack_series_key(name, type_code, code, unit or "", labels.items()), labels
 

@@ -18,13 +18,13 @@ def read_labels(tags: bytes) -> dict[str, str]:
         raw = _tags(tags)
         return {name: text for name, value in raw.items() if (text := _label_text(name, bytes(value))) is not None}
     except UnicodeDecodeError as error:
-        raise Refused("bad_json", f"tags are not UTF-8: {error}") from error
+        raise Refused("bad_json", f"tags are not UTF-8: {error}", "tags") from error
     except RecursionError:
-        raise Refused("too_deep", "tags are nested too deeply") from None
+        raise Refused("too_deep", "tags are nested too deeply", "tags") from None
     except msgspec.ValidationError:
-        raise Refused("bad_labels", "tags is no object of names and values") from None
+        raise Refused("bad_labels", "tags is no object of names and values", "tags") from None
     except msgspec.DecodeError as error:
-        raise Refused("bad_json", f"tags: {error}") from error
+        raise Refused("bad_json", f"tags: {error}", "tags") from error
 
 
 def _label_text(name: str, value: bytes) -> str | None:
@@ -33,5 +33,6 @@ def _label_text(name: str, value: bytes) -> str | None:
     if first == b'"':
         return _string(value)
     if first in b"{[":
-        raise Refused("bad_labels", f"label {name[:80]!r} is nested; a label value is text, a number or a boolean")
+        fault = f"label {name[:80]!r} is nested; a label value is text, a number or a boolean"
+        raise Refused("bad_labels", fault, "tags")
     return None if value == b"null" else value.decode()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from engine.model import MAX_REJECT_BYTES
 from server.errors import ApiError
 from server.limits import MAX_ID, RowLimits
 from server.wire.times import parse_time
@@ -44,21 +45,35 @@ MAX_COMMAS = 1_000_000
 """Of a JSON array with refused rows: more are no rows but an attack on memory, and the body is refused."""
 
 
+MAX_CONTENTS = 100
+"""Of the refused rows of one body, as many come with their bytes."""
+
+
 class RowError(NamedTuple):
     """One refused row. `at` counts from 0: elements of the array, lines of an NDJSON body."""
 
     at: int
     reason: str
     message: str
+    field: str | None = None
+    """The one at fault, where that is known."""
+    content: bytes = b""
+    """The row as it came, of the first MAX_CONTENTS; cut off after MAX_REJECT_BYTES + 1."""
 
 
 class Refused(ValueError):
-    """A row that is refused, with a reason of REASONS and a sentence."""
+    """A row that is refused, with a reason of REASONS, a sentence and the field at fault, where there is one."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.field = reason, field
 
+    def at(self, row: int) -> RowError:
+        """As the error of a row."""
+        return RowError(row, self.reason, str(self), self.field)
+
+
+Row = TypeVar("Row")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLACE = re.compile(r"\(byte (\d+)\)")
@@ -67,17 +82,22 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 
 raw_row = msgspec.json.Decoder(msgspec.Raw).decode
 raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_raw_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 any_json = msgspec.json.Decoder().decode
 
 
-def check_name(value: str, what: str, limits: RowLimits, reason: str = "bad_name") -> str:
-    """The value, where it is fit for a name: not empty, no control characters, not over the limit, no blank ends."""
+def check_name(value: str, what: str, limits: RowLimits, reason: str = "bad_name", field: str | None = None) -> str:
+    """The value, where it is fit for a name: not empty, no control characters, not over the limit, no blank ends.
+
+    field: where it stands, if that is not called `what`.
+    """
+    field = field or what
     if not value or value != value.strip():
-        raise Refused(reason, f"{what} is empty or has blanks at its ends")
+        raise Refused(reason, f"{what} is empty or has blanks at its ends", field)
     if len(value) > limits.name:
-        raise Refused("too_long", f"{what} has {len(value)} characters; at most {limits.name}")
+        raise Refused("too_long", f"{what} has {len(value)} characters; at most {limits.name}", field)
     if _CONTROL.search(value):
-        raise Refused(reason, f"{what} has a control character")
+        raise Refused(reason, f"{what} has a control character", field)
     return value
 
 
@@ -93,26 +113,29 @@ def row_time(value: int | float | str | None, arrival: int, oldest: int, limits:
     try:
         time = parse_time(value)
     except (ValueError, OverflowError) as error:
-        raise Refused("bad_timestamp", f"timestamp: {error}") from error
+        raise Refused("bad_timestamp", f"timestamp: {error}", "timestamp") from error
     if time > arrival + limits.future:
-        raise Refused("future", f"timestamp is {(time - arrival) // 1000} s ahead of arrival; at most 600 s")
+        ahead = (time - arrival) // 1000
+        raise Refused("future", f"timestamp is {ahead} s ahead of arrival; at most 600 s", "timestamp")
     if time < arrival - oldest:
-        raise Refused("too_old", f"timestamp is {(arrival - time) // 1000} s old; at most {oldest // 1000} s are kept")
+        age = (arrival - time) // 1000
+        raise Refused("too_old", f"timestamp is {age} s old; at most {oldest // 1000} s are kept", "timestamp")
     return time
 
 
-def explain(error: Exception, reasons: dict[str, str]) -> tuple[str, str]:
-    """(reason, message) of what a decoder said about one row; `reasons` gives the reason of each field."""
+def explain(error: Exception, reasons: dict[str, str]) -> Refused:
+    """What a decoder said about one row; `reasons` gives the reason of each field."""
     text = str(error)
     if isinstance(error, RecursionError):
-        return "too_deep", "the row is nested too deeply"
+        return Refused("too_deep", "the row is nested too deeply")
     if not isinstance(error, msgspec.ValidationError):
-        return "bad_json", text
+        return Refused("bad_json", text)
     if missing := _MISSING.search(text):
-        return "missing_field", f"{missing[1]} is missing"
+        return Refused("missing_field", f"{missing[1]} is missing", missing[1])
     field = _FIELD.search(text)
     name = field[1] if field else ""
-    return reasons.get(name, "bad_row"), text.replace(" - at `$.", " for `") if name else text
+    message = text.replace(" - at `$.", " for `") if name else text
+    return Refused(reasons.get(name, "bad_row"), message, name or None)
 
 
 def bad_json(error: Exception, body: bytes) -> ApiError:
@@ -139,7 +162,7 @@ def refused(error: Exception, body: bytes, reasons: dict[str, str]) -> Exception
     except (ValueError, RecursionError) as fault:
         return bad_json(fault, body)
     if isinstance(error, msgspec.ValidationError):
-        return Refused(*explain(error, reasons))
+        return explain(error, reasons)
     return bad_json(error, body)
 
 
@@ -147,7 +170,7 @@ def parse_id(value: str | int | float, what: str, reason: str = "bad_id") -> str
     """The text of an id; numbers give theirs."""
     text = value if isinstance(value, str) else str(value)
     if not 0 < len(text) <= MAX_ID:
-        raise Refused(reason, f"{what} must have 1 to {MAX_ID} characters")
+        raise Refused(reason, f"{what} must have 1 to {MAX_ID} characters", what)
     return text
 
 
@@ -166,3 +189,55 @@ def single_rows(body: bytes, lines: bool) -> Iterator[tuple[int, Any]]:
     except (ValueError, RecursionError) as error:
         raise bad_json(error, body) from error
     yield from enumerate(rows)
+
+
+def decode_singly(
+    body: bytes, lines: bool, decode: Callable[[Any], Row], reasons: dict[str, str], errors: list[RowError]
+) -> tuple[list[tuple[int, Row]], dict[int, Any], int]:
+    """(index and row, index -> bytes) of the rows that can be decoded, and how many there are of all.
+
+    The others join the errors, which are looked at no more when there are MAX_ERRORS_READ.
+    """
+    found: list[tuple[int, Row]] = []
+    contents: dict[int, Any] = {}
+    received = 0
+    for i, raw in single_rows(body, lines):
+        received += 1
+        if len(errors) >= MAX_ERRORS_READ:
+            continue
+        try:
+            found.append((i, decode(raw)))
+            contents[i] = raw
+        except (ValueError, RecursionError) as error:
+            fault = explain(error, reasons).at(i)
+            content = _content(raw) if len(errors) < MAX_CONTENTS else b""
+            message = f"line {i + 1}: {fault.message}" if lines else fault.message
+            errors.append(fault._replace(message=message, content=content))
+    return found, contents, received
+
+
+def with_contents(errors: list[RowError], rows: Sequence[Any] | Mapping[int, Any]) -> list[RowError]:
+    """The errors in order; the first of them with the bytes of their rows, which are in `rows` by their index."""
+    errors.sort()
+    for number, error in enumerate(errors[:MAX_CONTENTS]):
+        if not error.content:
+            errors[number] = error._replace(content=_content(rows[error.at]))
+    return errors
+
+
+def with_contents_of(errors: list[RowError], body: bytes, lines: bool) -> list[RowError]:
+    """As `with_contents`, where a whole body was decoded at once: blank lines did not count as rows then."""
+    if not errors:
+        return errors
+    if not lines:
+        return with_contents(errors, raw_rows(body))
+    rows = _raw_lines(body)
+    found = with_contents(errors, rows)
+    numbers = [i for i, line in enumerate(body.split(b"\n")) if line and not line.isspace()]
+    if len(numbers) != len(rows):  # more or less than one row to a line: rows are all there is to count
+        return found
+    return [error._replace(at=numbers[error.at]) for error in found]
+
+
+def _content(raw: Any) -> bytes:
+    return bytes(memoryview(raw)[: MAX_REJECT_BYTES + 1])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import ApiError
-from server.wire import json_events
+from server.wire import rows
 from server.wire.json_events import EventParser
 from server.wire.rows import REASONS, Refused
 from server.wire.times import format_time
@@ -124,6 +124,6 @@ def test_hostile_bytes(body: bytes, lines: bool) -> None:
 
 
 def test_a_flood_of_bad_rows_is_counted_but_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_events, "MAX_ERRORS_READ", 10)
+    monkeypatch.setattr(rows, "MAX_ERRORS_READ", 10)
     parsed = PARSER.many(json.dumps([0] * 50 + [GOOD]).encode(), NOW)
     assert (len(parsed.errors), parsed.received, len(parsed.events)) == (10, 51, 0)

@@ -258,7 +258,7 @@ def test_series_that_the_cache_holds_are_named_by_their_place_whatever_passes_by
 
 
 def test_a_flood_of_bad_rows_is_counted_but_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.wire.json_metrics.MAX_ERRORS_READ", 10)
+    monkeypatch.setattr(rows, "MAX_ERRORS_READ", 10)
     parsed = PARSER.many(json.dumps([0] * 50 + [GOOD]).encode(), NOW)
     assert (len(parsed.errors), parsed.received, parsed.unread) == (10, 51, 41)
     monkeypatch.setattr(rows, "MAX_COMMAS", 30)
