@@ -22,6 +22,16 @@ interface Live {
   takeBack: () => void;
 }
 
+interface Unread {
+  /** Its text, or the message where it was parsed already. */
+  update: string | Record<string, unknown>;
+  /** The frame before which it came first. */
+  since: number;
+}
+
+/** Frames that an update with much to draw lets pass for lighter ones. */
+const PATIENCE = 8;
+
 const UPDATE_HEAD = /^\{\s*"type"\s*:\s*"realtime_update"\s*,\s*"subscription_id"\s*:\s*"([^"\\]+)"/;
 
 export class LiveQueries {
@@ -29,9 +39,10 @@ export class LiveQueries {
   private readonly byId = new Map<string, Live>();
   /** Asked and not answered yet, in the order they were sent: answers come in that order. */
   private asked: Live[] = [];
-  /** Newest unread update per subscription: its text, or the message where it was parsed already. */
-  private readonly unread = new Map<string, string | Record<string, unknown>>();
+  /** Newest unread update per subscription. */
+  private readonly unread = new Map<string, Unread>();
   private scheduled = false;
+  private frames = 0;
 
   constructor(
     private readonly outbox: Outbox,
@@ -142,7 +153,7 @@ export class LiveQueries {
   }
 
   private keep(id: string, update: string | Record<string, unknown>): void {
-    this.unread.set(id, update);
+    this.unread.set(id, { update, since: this.unread.get(id)?.since ?? this.frames });
     this.schedule();
   }
 
@@ -154,8 +165,8 @@ export class LiveQueries {
 
   private flush(room: number): number {
     this.scheduled = false;
-    const updates = [...this.unread].slice(0, room);
-    for (const [id, unread] of updates) {
+    const updates = this.next(room);
+    for (const [id, { update: unread }] of updates) {
       this.unread.delete(id);
       const live = this.byId.get(id);
       const message = typeof unread === "string" ? parseMessage(unread) : unread;
@@ -166,5 +177,16 @@ export class LiveQueries {
     }
     if (this.unread.size > 0) this.schedule();
     return updates.length;
+  }
+
+  /** What to draw now: what has waited long, then the lightest first, so that a single new value need not wait for
+   * fifty full charts. */
+  private next(room: number): [string, Unread][] {
+    const frame = ++this.frames;
+    const order = ([, { update, since }]: [string, Unread]): number => {
+      if (frame - since > PATIENCE) return since - frame;
+      return typeof update === "string" ? update.length : 0;
+    };
+    return [...this.unread].sort((a, b) => order(a) - order(b)).slice(0, room);
   }
 }

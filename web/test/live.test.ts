@@ -75,6 +75,23 @@ describe("live queries", () => {
     expect(a.updates[0]!.at).toBe(Date.UTC(2026, 0, 1));
   });
 
+  it("draws light updates first, but lets none wait for ever", () => {
+    const drawn: string[] = [];
+    const names = ["heavy", "light"];
+    names.forEach((name, i) => {
+      live.watch(query(name), { update: () => void drawn.push(name), error: () => undefined });
+      live.take({ type: "subscription_created", subscription_id: `sub_${i}` });
+    });
+    const heavy = updateText("sub_0", `e-${"1".repeat(300)}`, 1);
+    live.takeText(heavy);
+    for (let i = 0; i < 30 && !drawn.includes("heavy"); i++) {
+      live.takeText(updateText("sub_1", "e-2", i));
+      frames.splice(0).forEach((call) => call(1));
+    }
+    expect(drawn).toEqual([...Array<string>(drawn.length - 1).fill("light"), "heavy"]);
+    expect(drawn.length).toBeLessThan(15);
+  });
+
   it("asks again after a reconnect, from where it was", () => {
     const a = watcher();
     live.watch(query("a"), a);
