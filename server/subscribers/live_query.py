@@ -22,6 +22,8 @@ CROWD = 100
 CROWD_INTERVAL = 0.025
 COST_FACTOR = 10
 """An evaluation may take one part in so many of the time."""
+PATIENCE = 20
+"""What is due waits for what is cheaper, at most for so many of its intervals."""
 FAILURE_INTERVAL = 1.0
 """Seconds until a query that failed is tried again."""
 
@@ -157,7 +159,7 @@ class LiveQuery:
             self._awake.clear()
             if not self.subscribers or not (self.due or self._fresh):
                 continue
-            await self._turns.take()
+            await self._turns.take(PATIENCE * self._interval)
             started = loop.time()
             await self._evaluate()
             interval = max(self._interval, CROWD_INTERVAL if len(self.subscribers) > CROWD else MIN_INTERVAL)

@@ -1,23 +1,31 @@
-"""One turn per round of the event loop, so that many who become due at once leave room for requests in between."""
+"""Turns with some rounds of the event loop in between, so that many who become due at once leave room for requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from heapq import heappop, heappush
+from itertools import count
+
+ROUNDS = 8
+"""Rounds of the event loop from one turn to the next: about what a request takes from its first byte to its answer."""
 
 
 class Turns:
-    """Gives turns in the order they were asked for. Use it on one event loop."""
+    """Gives turns, the most urgent first. Use it on one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._asked = count()
         self._giving = False
 
-    async def take(self) -> None:
-        """Returns when it is the caller's turn."""
+    async def take(self, patience: float) -> None:
+        """Returns when it is the caller's turn. patience: seconds from now after which others are no more urgent.
+
+        So what is cheap need not wait for all that is dear and became due with it, and nothing waits for ever.
+        """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
+        heappush(self._waiting, (loop.time() + patience, next(self._asked), turn))
         if not self._giving:
             self._giving = True
             loop.call_soon(self._give)
@@ -25,9 +33,13 @@ class Turns:
 
     def _give(self) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
+            _, _, turn = heappop(self._waiting)
             if not turn.done():  # its caller may have been cancelled
                 turn.set_result(None)
-                asyncio.get_running_loop().call_soon(self._give)
+                self._pause(ROUNDS)
                 return
         self._giving = False
+
+    def _pause(self, rounds: int) -> None:
+        then = (self._pause, rounds - 1) if rounds > 1 else (self._give,)
+        asyncio.get_running_loop().call_soon(*then)
