@@ -35,12 +35,12 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
     """The engine's state now, as a header and arrays that will not change."""
     arrays: Arrays = {}
     open_slots = {}
-    for start, slot in engine.open.items():
+    for start, slot in sorted(engine.open.items()):
         _put_samples(arrays, f"open/{start}/raw", slot.raw)
         for number, part in enumerate(slot.folded):
             put_panes(arrays, f"open/{start}/{number}", part)
         open_slots[start] = len(slot.folded), slot.fold_at
-    for start, samples in engine.totals.slots.items():
+    for start, samples in sorted(engine.totals.slots.items()):
         _put_samples(arrays, f"totals/{start}", samples)
     arrays["last/time"], arrays["last/value"], arrays["last/grown"] = engine.totals.state()
     arrays |= {_LIFETIME + name: column for name, column in engine.lifetime.state().items()}
@@ -54,13 +54,13 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
         "rolled": list(engine.rolled), "horizons": list(engine.horizons),
         "generation": engine.generation, "series": len(engine.catalogue),
-        "open": open_slots, "totals": list(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
+        "open": open_slots, "totals": sorted(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
         "forgotten_own": int(engine.newest_own.forgotten),
         "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers), "tables": list(tables),
         "sketched": sorted(engine.catalogue.sketched),
         "units": {name.name: name.unit for name in names if name.unit},
         "folded": {name.name: name.folded for name in names if name.folded},
-        "unchecked": engine._unchecked,
+        "unchecked": engine.unchecked,
         # The panes in the flush that this checkpoint is part of will be in the store when it is read.
         "stored": engine.stored + sum(slot.samples for slot in engine.frozen.values()),
     }  # fmt: skip
@@ -107,7 +107,7 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine.watermark, engine.closed = header["watermark"], header["closed"]
     engine.horizons = tuple(header["horizons"])
     engine.rolled, engine.generation = tuple(header["rolled"]), header["generation"]
-    engine._unchecked = header["unchecked"]
+    engine.unchecked = header["unchecked"]
     engine.ledger = Ledger.of_dict(header["ledger"])
     engine.writers = {int(epoch): sequence for epoch, sequence in header["writers"].items()}
     named = header.get("tables", ())

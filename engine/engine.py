@@ -26,9 +26,11 @@ from engine.totals import Totals
 
 SLOT = WIDTHS[0]
 """Width of an open slot, in ms: one pane of the finest stored level."""
-_CHECK_EVERY = 65_536
+CHECK_EVERY = 65_536
 """Samples between two looks at the memory of the open slots."""
 _BLOCK_BITS = 40
+_MAX_WRITERS = 1000
+"""Writers remembered: a writer's entries can come twice only while its appends are in flight."""
 _OWN_RAW = 2000
 """Newest raw samples kept of the server's own metrics; they take no place from the others."""
 
@@ -104,16 +106,14 @@ class Engine:
         self.flushed_series = 0
         self.flushed_position = 0
         """The log position up to which the store holds the events."""
-        self._unchecked = 0
+        self.unchecked = 0
+        """Samples taken since the memory of the open slots was looked at."""
 
     def apply(self, entry: Entry, position: int) -> tuple[Applied, Delivery]:
         """Takes one entry, in log order. An entry that its writer appended twice changes nothing the second time."""
-        if entry.epoch and entry.sequence <= self.writers.get(entry.epoch, 0):
-            self.ledger.repeated += 1
-            return self._repeated(entry, position)
-        if entry.epoch:
-            self._remember_writer(entry)
         self.position = position
+        if self.is_repeated(entry):
+            return Applied(position, self.stamp), Delivery(position, self.stamp, *NOTHING)
         self.advance(entry.stamp)
         applied = Applied(position, self.stamp)
         for name in entry.sketched:
@@ -123,10 +123,25 @@ class Engine:
         self.rejects.add(position, self.stamp, entry.rejects)
         repeats.find(entry, applied, self.seen, self.ledger)
         delivery = self._deliver(entry, applied)
-        if self._unchecked >= _CHECK_EVERY:
-            self._unchecked = 0
-            self._relieve()
+        self.relieve()
         return applied, delivery
+
+    def is_repeated(self, entry: Entry) -> bool:
+        """Whether its writer has appended this entry before; counts it, or remembers it from here on."""
+        if self.knows(entry):
+            self.ledger.repeated += 1
+            return True
+        if not entry.epoch:
+            return False
+        self.writers.pop(entry.epoch, None)
+        self.writers[entry.epoch] = entry.sequence
+        if len(self.writers) > _MAX_WRITERS:
+            del self.writers[next(iter(self.writers))]
+        return False
+
+    def knows(self, entry: Entry) -> bool:
+        """Whether the entry, or a later one of its writer, has been applied."""
+        return bool(entry.epoch) and entry.sequence <= self.writers.get(entry.epoch, 0)
 
     def advance(self, stamp: int) -> None:
         """Moves time to a stamp: closes what the watermark has passed. Earlier stamps change nothing."""
@@ -141,6 +156,11 @@ class Engine:
             boundary = floor(self.watermark, SLOT)
             if boundary > self.closed:
                 self._close(boundary)
+
+    @property
+    def samples_to_check(self) -> int:
+        """Samples until the memory of the open slots is looked at again."""
+        return CHECK_EVERY - self.unchecked
 
     @property
     def open_bytes(self) -> int:
@@ -175,22 +195,6 @@ class Engine:
         self.stored += sum(slot.samples for slot in self.frozen.values())
         self.frozen, self.frozen_events = {}, []
 
-    # A writer's life is short of entries to tell apart only while its appends are in flight, so few are kept.
-    _MAX_WRITERS = 1000
-
-    def _remember_writer(self, entry: Entry) -> None:
-        self.writers.pop(entry.epoch, None)
-        self.writers[entry.epoch] = entry.sequence
-        if len(self.writers) > self._MAX_WRITERS:
-            del self.writers[next(iter(self.writers))]
-
-    def _repeated(self, entry: Entry, position: int) -> tuple[Applied, Delivery]:
-        none = np.empty(0, np.int64)
-        self.position = position
-        return Applied(position, self.stamp), Delivery(
-            position, self.stamp, none.astype(np.int32), none, none, none.astype(np.float64)
-        )
-
     def _deliver(self, entry: Entry, applied: Applied) -> Delivery:
         events = list(enumerate(entry.events))
         if applied.events_duplicate is not None and applied.events_duplicate.any():
@@ -198,11 +202,11 @@ class Engine:
         self.ledger.events += len(events)
         self.ledger.duplicate += len(entry.events) - len(events)
         self.events.extend((applied.position, row, event) for row, event in events)
-        series, rows, times, values = self._ingest(entry.batch, applied, entry.epoch) if entry.batch else _NOTHING
+        series, rows, times, values = self._ingest(entry.batch, applied, entry.epoch) if entry.batch else NOTHING
         return Delivery(applied.position, applied.stamp, series, rows, times, values, events)
 
     def _ingest(self, batch: Batch, applied: Applied, epoch: int) -> tuple[Codes, Ints, Ints, Floats]:
-        series, folded, unknown = self._series_of(batch, epoch)
+        series, folded, unknown = self.series_of(batch, epoch)
         times, values = batch.times, batch.values
         n = len(series)
         rows = np.arange(n)
@@ -216,9 +220,9 @@ class Engine:
                 self.ledger.rejected["lost_series"] += int(lost.sum())
         self.ledger.accepted += len(rows)
         if folded is not None:
-            self._count_folded(series, folded[rows])
+            self.count_folded(series, folded[rows])
         if not len(rows):
-            return _NOTHING
+            return NOTHING
         earliest = int(times.min())
         late = None
         if earliest < applied.stamp - self.options.lateness:
@@ -226,13 +230,19 @@ class Engine:
             applied.late = np.zeros(n, np.bool_)
             applied.late[rows] = late
             self.ledger.late += int(late.sum())
-        self._file(series, times, np.full(len(rows), applied.position), values, late, earliest)
-        self._keep(series, rows, times, applied.position, values)
-        self.lifetime.add(series, times, values)
-        self._unchecked += len(rows)
+        self.take(series, rows, times, np.full(len(rows), applied.position), values, late, earliest)
         return series, rows, times, values
 
-    def _series_of(self, batch: Batch, epoch: int) -> Found:
+    def take(
+        self, series: Codes, rows: Ints, times: Ints, positions: Ints, values: Floats, late: Flags | None, earliest: int
+    ) -> None:
+        """Accepted samples, in log order, go everywhere they belong. rows: within their entries."""
+        self._file(series, times, positions, values, late, earliest)
+        self._keep(series, rows, times, positions, values)
+        self.lifetime.add(series, times, values)
+        self.unchecked += len(series)
+
+    def series_of(self, batch: Batch, epoch: int) -> Found:
         """The series of each row. Numbers that the log does not explain are unknown: its beginning is missing."""
         ids, folded = self.catalogue.resolve(batch.keys)
         self.lifetime.reserve()
@@ -242,20 +252,21 @@ class Engine:
         self.tables.define(table, batch.table.numbers, ids, folded)
         return self.tables.find(table, batch.codes)
 
-    def _keep(self, series: Codes, rows: Ints, times: Ints, position: int, values: Floats) -> None:
+    def _keep(self, series: Codes, rows: Ints, times: Ints, positions: Ints, values: Floats) -> None:
         """Puts raw samples into the ring they belong to."""
         own = self.catalogue.own[series] if self.catalogue.any_own else None
         if own is None or not own.any():
-            self.newest.add(series, rows, times, position, values)
+            self.newest.add(series, rows, times, positions, values)
             return
         for ring, chosen in ((self.newest_own, own), (self.newest, ~own)):
-            ring.add(series[chosen], rows[chosen], times[chosen], position, values[chosen])
+            ring.add(series[chosen], rows[chosen], times[chosen], positions[chosen], values[chosen])
 
     def newest_of(self, name: str | None) -> Newest:
         """The ring that holds the raw samples of a metric; without a name, of all but the server's own."""
         return self.newest_own if name is not None and name.startswith(OWN_PREFIX) else self.newest
 
-    def _count_folded(self, series: Codes, folded: Flags) -> None:
+    def count_folded(self, series: Codes, folded: Flags) -> None:
+        """Counts the rows that went to an __other__ series. folded: which of the rows."""
         self.ledger.folded += int(folded.sum())
         numbers = self.catalogue.name_numbers[series[folded]]
         for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
@@ -361,8 +372,14 @@ class Engine:
         folded.start = np.full(len(folded), floor(start, WIDTHS[level]), np.int64)
         self._pending(level, floor(start, SPANS[level])).add_panes(folded)
 
-    def _relieve(self) -> None:
-        """Closes the oldest slots early while the open ones hold more than their memory; never the newest."""
+    def relieve(self) -> None:
+        """Closes the oldest slots early while the open ones hold more than their memory; never the newest.
+
+        Looks every CHECK_EVERY samples, after a whole entry.
+        """
+        if self.unchecked < CHECK_EVERY:
+            return
+        self.unchecked = 0
         limit = floor(self.stamp, SLOT)
         while self.open_bytes > self.options.pane_memory:
             oldest = min(self.open, default=limit)
@@ -372,4 +389,4 @@ class Engine:
 
 
 _NONE = np.empty(0, np.int64)
-_NOTHING = (_NONE.astype(np.int32), _NONE, _NONE, _NONE.astype(np.float64))
+NOTHING = (_NONE.astype(np.int32), _NONE, _NONE, _NONE.astype(np.float64))

@@ -30,14 +30,14 @@ class Newest:
         self.forgotten = np.iinfo(np.int64).min
         """The newest time of a sample that the ring has let go of: from the ms after it, it is complete."""
 
-    def add(self, series: Codes, rows: Ints, times: Ints, position: int, values: Floats) -> None:
-        """Takes samples of one entry."""
+    def add(self, series: Codes, rows: Ints, times: Ints, positions: Ints, values: Floats) -> None:
+        """Takes samples in log order."""
         size = len(self._ring)
         n = len(series)
         if n > size:
             self.forgotten = max(self.forgotten, int(times[: n - size].max()))
             series, rows, times, values = series[-size:], rows[-size:], times[-size:], values[-size:]
-            n = size
+            positions, n = positions[-size:], size
         at = self._written % size
         head = min(n, size - at)
         for begin, end, into in ((0, head, at), (head, n, 0)):
@@ -47,7 +47,7 @@ class Newest:
                 if full:
                     self.forgotten = max(self.forgotten, int(place["time"].max()))
                 place["series"], place["row"] = series[begin:end], rows[begin:end]
-                place["time"], place["position"] = times[begin:end], position
+                place["time"], place["position"] = times[begin:end], positions[begin:end]
                 place["value"] = values[begin:end]
         self._written += n
 

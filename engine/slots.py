@@ -80,11 +80,17 @@ class Slot:
         return len(self.raw) + sum(part.samples for part in self.folded)
 
     def add(self, series: Codes, times: Ints, positions: Ints, values: Floats) -> None:
-        """Takes samples in log order, whose times lie in the slot."""
-        self.raw.extend(series, times, positions, values)
+        """Takes samples in log order, whose times lie in the slot.
+
+        Where folding is tried depends on the samples alone, not on how many come at once: a replay takes more.
+        """
         self.version += 1
-        if len(self.raw) >= self.fold_at:
+        while len(self.raw) + len(series) >= self.fold_at:
+            room = self.fold_at - len(self.raw)
+            self.raw.extend(series[:room], times[:room], positions[:room], values[:room])
+            series, times, positions, values = series[room:], times[room:], positions[room:], values[room:]
             self._compact()
+        self.raw.extend(series, times, positions, values)
 
     def add_panes(self, part: Panes) -> None:
         """Takes panes of the slot's width."""

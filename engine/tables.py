@@ -42,7 +42,7 @@ class Tables:
         """From here on the numbers are these series. The table is the one used last."""
         held = self._tables.pop(table, None)
         if held is None:
-            held = np.empty(0, np.int32)
+            held = np.full(1, _UNKNOWN, np.int32)
         size = int(numbers.max(initial=-1)) + 1
         if size > len(held):
             grown = np.full(max(size, 2 * len(held)), _UNKNOWN, np.int32)

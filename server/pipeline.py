@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine.engine import Delivery, Engine
+from engine.joining import apply_all
 from engine.model import Applied, Batch, Entry, format_offset
 from server.counts import Ring
 from server.log import Log, LogError, LogFull, LogUnavailable, Record
@@ -107,12 +108,14 @@ class Pipeline:
         if self.engine.position >= self._target:
             self._caught_up.set()
         async for batch in self.log.follow(self.engine.position):
-            for record in batch:
-                self._apply(record)
-            if not self._caught_up.is_set():
-                await asyncio.sleep(0)  # a replay must leave room for /health
-                if self.engine.position >= self._target:
-                    self._caught_up.set()
+            if self._caught_up.is_set():
+                for record in batch:
+                    self._apply(record)
+                continue
+            self._replay(batch)
+            await asyncio.sleep(0)  # a replay must leave room for /health
+            if self.engine.position >= self._target:
+                self._caught_up.set()
         raise LogUnavailable("the log ended")
 
     async def caught_up(self) -> None:
@@ -130,6 +133,13 @@ class Pipeline:
                 await self.submit(Entry(self.stamp()))
             except LogError as error:
                 logger.warning("the log takes no tick: %s", error)
+
+    def _replay(self, batch: Sequence[Record]) -> None:
+        """What was in the log at the start; nobody waits for it, so small entries are joined."""
+        entries = [(record.position, unpack_entry(record.payload)) for record in batch]
+        for delivery in apply_all(self.engine, entries):
+            for subscriber in self.subscribers:
+                subscriber(delivery)
 
     def _apply(self, record: Record) -> None:
         entry = record.attachment if isinstance(record.attachment, Entry) else unpack_entry(record.payload)

@@ -69,7 +69,7 @@ class Process:
         path = self.directory / "output.txt"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, seconds: float = 20.0) -> None:
+    def start(self, seconds: float = 60.0) -> None:
         """Start it and wait until it is ready; AssertionError with its output when it ends before."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "output.txt").open("ab") as output:

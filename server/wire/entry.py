@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model import MAX_REJECT_BYTES, REJECT_KINDS, Batch, Entry, Event, KeyedRequest, Reject, Table
+from engine.model import MAX_REJECT_BYTES, REJECT_KINDS, Batch, Codes, Entry, Event, KeyedRequest, Reject, Table
 
 VERSION = 3
 _SPELT, _NUMBERED = 1, 2  # versions before
@@ -40,6 +40,7 @@ _OLD_HEAD = struct.Struct("<BBHIqQQII")
 _HEAD = struct.Struct("<BBHIqQQIIQ")
 _TABLE = struct.Struct("<I")
 _KEY = b"\xfd"
+_FEW = 32  # of which Python finds the highest faster than numpy
 
 
 class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -156,12 +157,17 @@ def _unpack_batch(payload: bytes | bytearray | memoryview, head: _Head) -> Batch
     keys = bytes(payload[at : at + head.key_bytes]).split(_KEY) if head.keys else []
     if len(keys) != head.keys or (not head.keys and head.key_bytes):
         raise ValueError(f"entry with {len(keys)} series keys where its head says {head.keys}")
-    # Negative codes are huge as unsigned ones, so one comparison does for both ends.
-    if rows and int(codes.view(np.uint32).max()) >= (head.keys if table is None else MAX_NUMBER):
+    if rows and _highest(codes) >= (head.keys if table is None else MAX_NUMBER):
         raise ValueError("a row of the entry names a series key that is not there")
     if table is not None and (not table.id or int(table.numbers.view(np.uint32).max(initial=0)) >= MAX_NUMBER):
         raise ValueError("the entry gives a series key a number that is none")
     return Batch(keys, codes, values, times, table=table)
+
+
+def _highest(codes: Codes) -> int:
+    """The highest code; a negative one is huge, so that one comparison does for both ends."""
+    unsigned = codes.view(np.uint32)
+    return max(unsigned.tolist()) if len(codes) <= _FEW else int(unsigned.max())
 
 
 def _unpack_rest(entry: Entry, rest: memoryview, rows: int) -> dict[int, bytes]:

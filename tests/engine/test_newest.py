@@ -28,7 +28,8 @@ def test_the_ring_holds_the_newest_and_knows_the_newest_it_forgot(seed: int) -> 
         rows = list(range(count))
         naive += [(row % 4, row, time, position, time / 3) for row, time in zip(rows, times, strict=True)]
         series = np.array([row % 4 for row in rows], np.int32)
-        ring.add(series, np.array(rows, np.int64), np.array(times, np.int64), position, np.array(times) / 3)
+        columns = np.array(rows, np.int64), np.array(times, np.int64), np.full(count, position), np.array(times) / 3
+        ring.add(series, *columns)
         held = ring.view()
         assert list(zip(*(column.tolist() for column in held), strict=True)) == naive[-size:]
         gone = [time for _, _, time, _, _ in naive[:-size]]

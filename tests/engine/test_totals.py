@@ -156,7 +156,7 @@ def test_rate_is_the_increase_by_the_seconds_of_the_aligned_range() -> None:
 
 
 def test_totals_closed_early_for_memory_are_counted_as_squeezed() -> None:
-    with patch.object(engine_module, "_CHECK_EVERY", 1):
+    with patch.object(engine_module, "CHECK_EVERY", 1):
         into = World(Options(lateness=60_000, pane_memory=1))
         feed(into, (-30, 10), (-20, 20), (0, 30), stamp=T0)
         into.apply(entry(T0, [(TOTAL, T0, 30.0)]))

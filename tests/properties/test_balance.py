@@ -71,7 +71,7 @@ def test_the_ledger_balances_after_every_step(script: list[Any], short: bool, me
     options = Options(
         lateness=LATENESS, retention=SHORT if short else Retention(), pane_memory=memory, dedup=Bound(30, 10**9)
     )
-    with patch.object(engine_module, "_CHECK_EVERY", 1):
+    with patch.object(engine_module, "CHECK_EVERY", 1):
         world = World(options, recount=False)
         world.flush()
         came = sequence = 0

@@ -153,7 +153,7 @@ def test_answers_are_the_recount_where_retention_is_short(script: list[Any], ask
 def test_little_memory_changes_no_answer_but_the_increase_of_what_came_too_late(
     script: list[Any], asked: list[Query]
 ) -> None:
-    with patch.object(engine_module, "_CHECK_EVERY", 1):
+    with patch.object(engine_module, "CHECK_EVERY", 1):
         drive(World(Options(lateness=LATENESS, pane_memory=600)), script, asked)
 
 
@@ -181,7 +181,7 @@ def moments(script: list[Any], stamp: int) -> Iterator[tuple[Any, int]]:
 @given(steps(leaps), steps(leaps), st.booleans())
 def test_a_replay_from_a_checkpoint_is_the_first_run(before: list[Any], after: list[Any], short: bool) -> None:
     options = Options(lateness=LATENESS, retention=SHORT if short else Retention(), raw_samples=10, pane_memory=5000)
-    with patch.object(engine_module, "_CHECK_EVERY", 1):
+    with patch.object(engine_module, "CHECK_EVERY", 1):
         first = World(options, recount=False)
         stamp = T0
         for step, stamp in moments([*before, "end", "flush"], T0):

@@ -53,7 +53,7 @@ def some_query(random: Random) -> Query:
 def test_dense_answers_are_the_recount(seed: int) -> None:
     random = Random(seed)
     options = Options(lateness=LATENESS, retention=RETENTIONS[seed % 2], pane_memory=(256 << 20, 20_000)[seed // 2 % 2])
-    with patch.object(slots, "FOLD_AT", 50), patch.object(engine_module, "_CHECK_EVERY", 64):
+    with patch.object(slots, "FOLD_AT", 50), patch.object(engine_module, "CHECK_EVERY", 64):
         world = World(options)
         for given in entries(random, 40):
             world.apply(given)
@@ -76,7 +76,7 @@ def test_dense_replay_is_the_first_run(seed: int) -> None:
     options = Options(
         lateness=LATENESS, retention=RETENTIONS[seed % 2], pane_memory=(50_000, 20_000)[seed // 2 % 2], raw_samples=100
     )
-    with patch.object(slots, "FOLD_AT", 50), patch.object(engine_module, "_CHECK_EVERY", 64):
+    with patch.object(slots, "FOLD_AT", 50), patch.object(engine_module, "CHECK_EVERY", 64):
         first = World(options, recount=False)
         again: list[World] = []
         restores = random.randrange(20)
