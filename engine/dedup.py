@@ -13,7 +13,7 @@ import numpy as np
 
 METRIC, EVENT, REQUEST = range(3)
 
-_RECORD = np.dtype(
+RECORD = np.dtype(
     [
         ("kind", "u1"), ("key", "V16"), ("stamp", "i8"), ("position", "i8"), ("row", "i4"), ("second", "i4"),
         ("time", "i8"), ("second_time", "i8"),
@@ -93,7 +93,7 @@ class Window:
             (kind, key, stamp, s.position, s.row, s.second, s.time, s.second_time, s.body.ljust(8, b"\0"))
             for kind, key, stamp, s in new
         ]
-        return np.array(rows, _RECORD).tobytes()
+        return np.array(rows, RECORD).tobytes()
 
     def oldest_chunk(self, newest: int) -> int:
         """The number of the oldest stored chunk that still holds a remembered key; newest + 1 when none does."""
@@ -105,7 +105,7 @@ class Window:
     def restore(self, chunks: list[tuple[int, bytes]], stamp: int) -> None:
         """Takes stored chunks, oldest first."""
         for number, data in chunks:
-            records = np.frombuffer(data, _RECORD)
+            records = np.frombuffer(data, RECORD)
             for record in records:
                 kind, key, at, position, row, second, time, second_time, body = record.item()
                 hashed = body if kind == REQUEST else b""

@@ -146,8 +146,8 @@ class Entry:
     epoch and sequence name the writer's life and count its entries, so that a repeated append is seen and skipped.
     stamp is the arrival time, never decreasing within a log. rejected counts the rows refused at the edge by reason;
     rejects are some of them as they came. sketched names the metrics for which `unique` is asked from here on.
-    written is how many rows the writer had handed to the log before this entry in its life, those of appends that
-    failed perhaps included; None where the entry does not say.
+    written is how many rows the writer had handed to the log before this entry in its life, without those of appends
+    that it knew to have failed; None where the entry does not say.
     """
 
     stamp: int

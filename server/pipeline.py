@@ -38,7 +38,7 @@ class Pipeline:
         self.writer = secrets.randbits(62) | 1
         self._sequence = 0
         self._written = 0
-        """Rows handed to the log; where it is full, it did not take them."""
+        """Rows handed to the log, without those of appends that failed."""
         self._numbering = Numbering()
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
@@ -83,7 +83,7 @@ class Pipeline:
                 self._numbering.confirm(entry.batch.table)
             self.lag.add(time.monotonic() - begun)
             return result
-        except LogFull:
+        except (LogFull, LogUnavailable):  # nobody is told that these rows are kept
             self._written -= entry.rows
             raise
         finally:

@@ -13,7 +13,8 @@ LogError
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +22,8 @@ from server.log.scan import Good, Hole
 from server.log.scan import scan as scan_segments
 
 __all__ = [
-    "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogUnavailable", "Record", "open_log", "scan_segments",
+    "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record", "log_owner",
+    "open_archive", "open_log", "open_reader", "scan_segments", "set_log_aside",
 ]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
@@ -134,3 +136,74 @@ async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30) ->
 
         return await RedisLog.open(url, max_bytes=max_bytes)
     raise ValueError(f"a log URL starts with file://, redis://, rediss:// or unix://, not {scheme or 'nothing'}://")
+
+
+class LogReader(Protocol):
+    """A log read beside the server that owns it: no lock, no cursor, nothing written.
+
+    Any method may raise LogUnavailable, and OSError where a file cannot be read.
+    """
+
+    epoch: str
+    """Identity of the log's life, as in the offsets that its server gives out."""
+    place: str
+    """Where it is, for people."""
+    dense: bool
+    """Whether each position is the one before plus 1, so that a gap shows a loss."""
+
+    def read(self, after: int) -> Iterator[Record | Hole]:
+        """All that is there above a position, in order; what is appended meanwhile may come too.
+
+        Holes, where the back-end can tell them, may also lie at or below the position.
+        """
+        ...
+
+    def first(self) -> int:
+        """Position of the oldest entry that is kept, or where the next one goes."""
+        ...
+
+    def close(self) -> None:
+        """Release what reading took."""
+        ...
+
+
+def open_reader(url: str) -> LogReader | None:
+    """A reader of the log at `url`, as `open_log` takes it; None where there is no log. Raises LogUnavailable."""
+    if urlsplit(url).scheme == "file":
+        from server.log.reader import SegmentsReader
+
+        return SegmentsReader.open(Path(unquote(urlsplit(url).path)))
+    from server.log.redis_reader import RedisReader
+
+    return RedisReader.open(url)
+
+
+def open_archive(path: Path) -> LogReader:
+    """A reader of a file that `server.log.archive` wrote. Raises LogDamaged."""
+    from server.log.archive import ArchiveReader
+
+    return ArchiveReader(path)
+
+
+def log_owner(url: str) -> str:
+    """Who is writing to the log at `url`, as a sentence; "" for nobody. Takes seconds for a Redis stream."""
+    if urlsplit(url).scheme == "file":
+        from server.log.reader import owner_of
+
+        return owner_of(Path(unquote(urlsplit(url).path)))
+    from server.log.redis_reader import RedisReader
+
+    reader = RedisReader.open(url)
+    return "" if reader is None else reader.owner()
+
+
+def set_log_aside(url: str, mark: str) -> str:
+    """Rename the log at `url`, which nobody may have open, by adding a mark; its new name, "" where there is none."""
+    if urlsplit(url).scheme == "file":
+        from server.log.reader import set_aside
+
+        return set_aside(Path(unquote(urlsplit(url).path)), mark)
+    from server.log.redis_reader import RedisReader
+
+    reader = RedisReader.open(url)
+    return "" if reader is None else reader.set_aside(mark)

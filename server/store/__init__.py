@@ -15,8 +15,9 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 FieldValue = str | int | float | None
@@ -136,7 +137,7 @@ class Store(Protocol):
         """Delete the level's blocks that begin before the time; how many. In small steps: others get their turn."""
 
     def expire_events(self, before: int) -> int:
-        """Delete the events before the time; how many. In small steps."""
+        """Delete the events before the time; how many. In small steps; the number `events_let_go` grows with each."""
 
     def delete_name(self, name: str) -> int:
         """Delete every block of a metric, in one transaction; how many."""
@@ -212,9 +213,87 @@ def open_store(url: str, *, durable: bool = False) -> Store:
     otherwise may have to be repeated. ValueError for an address of another form; StoreVersion, StoreDamaged or
     StoreUnavailable where the file cannot serve.
     """
+    path = store_path(url)
+    from server.store.sqlite import SqliteStore
+
+    return SqliteStore(str(path), durable=durable)
+
+
+class Snapshot(Protocol):
+    """A store as of one moment, read only, while a server may go on writing to it; for one thread at a time.
+
+    Besides its own methods it has all of Store that read. Any may raise StoreDamaged or StoreUnavailable.
+    """
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """As in Store."""
+
+    def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
+        """As in Store."""
+
+    def list_blocks(self, level: int, start: int, end: int, names: Collection[str] | None = None) -> list[BlockKey]:
+        """As in Store."""
+
+    def series(self) -> Iterator[tuple[int, bytes]]:
+        """As in Store."""
+
+    def dedup_chunks(self) -> list[tuple[int, bytes]]:
+        """As in Store."""
+
+    def checkpoints(self) -> list[tuple[int, int]]:
+        """(generation, position) of the checkpoints that are kept, good or not, newest first."""
+
+    def number(self, name: str) -> int:
+        """A number the store keeps about itself, 0 where it is not there."""
+
+    def next_block(self, level: int, start: int) -> BlockKey | None:
+        """The first block of a level that begins at or after a time; None where there is none."""
+
+    def block_counts(self) -> dict[int, int]:
+        """level -> blocks."""
+
+    def event_count(self, upto: int = ...) -> int:
+        """Stored events, up to a position where one is given."""
+
+    def copy(self, path: Path, progress: Callable[[int, int], None]) -> None:
+        """Writes the whole store as it was at that moment to a new file, on the disk when it returns.
+
+        progress is told (pages done, pages in all).
+        """
+
+    def close(self) -> None:
+        """Ends the moment. Closing twice does nothing."""
+
+
+def open_snapshot(url: str) -> Snapshot | None:
+    """The store at `url`, as `open_store` takes it, as it is now; None where there is none. Writes nothing.
+
+    StoreVersion, StoreDamaged or StoreUnavailable where it cannot be read.
+    """
+    path = store_path(url)
+    if not path.exists() or not path.stat().st_size:
+        return None
+    from server.store.sqlite_snapshot import SqliteSnapshot
+
+    return SqliteSnapshot(str(path))
+
+
+def store_path(url: str) -> Path:
+    """The file of the store at `url`. ValueError for an address of another form."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path or path == ":memory:":
         raise ValueError(f"{url!r} is no store address; use sqlite:///path/to/file.db")
-    from server.store.sqlite import SqliteStore
+    return Path(path)
 
-    return SqliteStore(path, durable=durable)
+
+def set_store_aside(url: str, mark: str) -> str:
+    """Rename the store at `url`, which nobody may have open, by adding a mark; its new name, "" where there is none."""
+    path = store_path(url)
+    if not path.exists():
+        return ""
+    # What SQLite has not copied into the file yet lies beside it, under names made from the file's.
+    for ending in ("-wal", "-shm", ""):
+        beside = Path(f"{path}{ending}")
+        if beside.exists():
+            beside.rename(f"{path}.{mark}{ending}")
+    return f"{path}.{mark}"

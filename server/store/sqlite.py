@@ -187,13 +187,20 @@ class SqliteStore(SqliteEvents):
             "(SELECT position, row FROM events INDEXED BY events_by_time WHERE time < ? LIMIT ?)",
             (before,),
             EXPIRE_EVENTS,
+            counted="events_let_go",
         )
 
-    def _in_steps(self, statement: str, parameters: tuple[int, ...], step: int) -> int:
+    def _in_steps(self, statement: str, parameters: tuple[int, ...], step: int, counted: str = "") -> int:
+        """counted: the number of the meta table that grows by what is deleted."""
         total = 0
         while True:
             with self._files.writing(must_last=False) as db:
                 deleted = db.execute(statement, (*parameters, step)).rowcount
+                if counted and deleted:
+                    db.execute(
+                        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
+                        (counted, deleted),
+                    )
             total += deleted
             if deleted < step:
                 return total

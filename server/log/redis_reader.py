@@ -1,0 +1,98 @@
+"""A log on Redis, read with ranges only: the server's cursor and its clients are not touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from server.log import LogDamaged, LogUnavailable, Record
+from server.log.redis_names import format_id, parse_id, split_url, text
+from server.log.scan import Hole
+
+READ_BYTES = 4 << 20
+MAX_COUNT = 1024
+WATCH_SECONDS = 2.5
+"""A running server appends at least a tick each second."""
+_KEYS = ("", ":epoch", ":cursors")
+
+
+class RedisReader:
+    """See server.log.LogReader."""
+
+    dense = False
+
+    def __init__(self, url: str) -> None:
+        bare, self._stream, _ = split_url(url)
+        # Plain commands on one connection; typed too loosely to check against.
+        self._client: Any = Redis.from_url(bare, protocol=2, socket_timeout=10, socket_connect_timeout=2)
+        self._host = urlsplit(bare).hostname or bare.partition("?")[0]
+        self.place = f"stream {self._stream} at {self._host}"
+        self.epoch = text(self._ask("GET", f"{self._stream}:epoch") or b"")
+
+    @classmethod
+    def open(cls, url: str) -> RedisReader | None:
+        """None where there is no such stream."""
+        reader = cls(url)
+        if reader.exists():
+            return reader
+        reader.close()
+        return None
+
+    def exists(self) -> bool:
+        """Whether the stream is there."""
+        return bool(self._ask("EXISTS", self._stream))
+
+    def read(self, after: int) -> Iterator[Record | Hole]:
+        count = 16
+        while found := self._ask("XRANGE", self._stream, format_id(after + 1), "+", "COUNT", count):
+            records = [self._record(*entry) for entry in found]
+            yield from records
+            after = records[-1].position
+            mean = sum(len(record.payload) for record in records) // len(records)
+            count = max(1, min(MAX_COUNT, READ_BYTES // (mean + 1)))
+
+    def _record(self, name: bytes, fields: Any) -> Record:
+        held = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+        if b"e" not in held:
+            raise LogDamaged(f"entry {name.decode()} of {self.place} is none of Streamgauge's")
+        return Record(parse_id(name), held[b"e"])
+
+    def first(self) -> int:
+        found = self._ask("XRANGE", self._stream, "-", "+", "COUNT", 1)
+        return parse_id(found[0][0]) if found else self.last() + 1
+
+    def last(self) -> int:
+        """Position of the newest entry ever appended."""
+        answer = self._ask("XINFO", "STREAM", self._stream)
+        held = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+        return parse_id({text(name): value for name, value in held.items()}["last-generated-id"])
+
+    def close(self) -> None:
+        self._client.close()
+
+    def set_aside(self, mark: str) -> str:
+        """Renames the stream and what belongs to it; its new name."""
+        for key in _KEYS:
+            if self._ask("EXISTS", self._stream + key):
+                self._ask("RENAME", self._stream + key, f"{self._stream}.{mark}{key}")
+        return f"{self._stream}.{mark}"
+
+    def owner(self) -> str:
+        """Who appends to the stream, "" for nobody; it is watched for a while."""
+        before, until = self.last(), time.monotonic() + WATCH_SECONDS
+        while time.monotonic() < until:
+            if self.last() != before:
+                return f"a server appends to {self.place}"
+            time.sleep(0.1)
+        return ""
+
+    def _ask(self, *command: object) -> Any:
+        try:
+            return self._client.execute_command(*command)
+        except (RedisError, OSError) as error:
+            raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
