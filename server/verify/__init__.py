@@ -1,0 +1,37 @@
+"""Recounting what the server says: from the store's blocks and the log's entries, in code of its own.
+
+    Snapshot of the store ─┬─▶ sealed     rows in blocks and open panes against what the checkpoint says
+                           └─▶ scratch    an engine put where the checkpoint was taken
+    log after it ──────────┬─▶ recount    names, window, writers: what became of each row, read plainly
+                           └─▶ scratch    the same entries through the engine
+    balance: all of these against each other, and against a server that runs
+
+What recounts shares the decoding of entries, keys and blocks with the server, and nothing that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from server.config import Settings
+from server.log import open_reader
+from server.store import open_snapshot, store_path
+from server.verify.report import Report
+
+Ask = Callable[[], dict[str, Any] | None]
+
+
+def verify_settings(settings: Settings, ask: Ask, progress: Callable[[str], None]) -> Report:
+    """Verifies the data that a server with these settings keeps.
+
+    ask: the answer of GET /api/ledger, None where no server runs; progress: told what is being done.
+    Raises Unchecked where nothing can be verified.
+    """
+    from server.app import engine_options
+    from server.verify.check import verify
+
+    options = engine_options(settings)
+    report = verify(lambda: open_snapshot(settings.database), lambda: open_reader(settings.log), options, ask, progress)
+    report.store = str(store_path(settings.database))
+    return report
