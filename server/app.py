@@ -31,7 +31,7 @@ from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
 from server.answers import Answers
-from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, status, subscriptions
+from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, rejects, status, subscriptions
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
@@ -198,6 +198,7 @@ class App:
             *alerts.routes(self.alerts, gate),
             *dashboards.routes(self.dashboards, gate),
             *data.routes(self.answers, self.store, gate),
+            *rejects.routes(self.answers, gate, lambda kind, lines: self.ingest.send_again(kind, lines)),
             *prometheus.routes(self.engine, gate, HELP),
             *subscriptions.routes(self.hub, gate),
             WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),

@@ -15,9 +15,11 @@ GOOD = {"name": "good", "metric_type": "gauge", "value": 1}
 
 
 def check_ledger(ledger: dict[str, Any]) -> None:
-    """received = accepted + duplicate + what was rejected; events stand beside the accepted metrics."""
+    """What became of the rows adds up to what came, and so does where the accepted samples are."""
     rejected = sum(ledger["rejected"].values())
     assert ledger["received"] == ledger["accepted"] + ledger["events"] + ledger["duplicate"] + rejected
+    assert ledger["accepted"] == sum(ledger["in_panes"].values()) + ledger["expired"]
+    assert ledger["balanced"] is True
 
 
 def exchange(server: Streamgauge, *parts: bytes, pause: float = 0.0, seconds: float = 5.0) -> bytes:

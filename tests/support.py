@@ -247,6 +247,11 @@ class Listener:
         self.socket.close(timeout=1)
 
 
+def lasting(ledger: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a ledger that a restart leaves as they are; where samples lie changes by itself."""
+    return {name: count for name, count in ledger.items() if name not in ("offset", "in_panes")}
+
+
 def position(offset: str) -> int:
     """The place in the log that an offset names."""
     return int(offset.rpartition("-")[2])

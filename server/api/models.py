@@ -254,10 +254,20 @@ class Counts(BaseModel):
     rejected: dict[str, int] = Field(description="by reason")
 
 
+class InPanes(BaseModel):
+    """Where the accepted samples are: accepted = open + pending + stored + expired."""
+
+    open: int = Field(description="in panes that still take samples in time")
+    pending: int = Field(description="in closed panes that are not stored yet, but in the log")
+    stored: int = Field(description="in panes that were handed to the store")
+
+
 class Ledger(Counts):
     """Accounts for every row up to an offset."""
 
     offset: Offset
+    in_panes: InPanes
+    balanced: bool = Field(description="false where rows are missing, or counted twice")
 
 
 class MetricName(BaseModel):

@@ -48,7 +48,9 @@ def routes(
         return {"status": "ready", "offset": answers.offset(engine.position)}
 
     async def ledger(request: Request) -> Any:
-        return {"offset": answers.offset(engine.position), **engine.ledger.as_dict()}
+        held = {"open": engine.open_samples, "pending": engine.pending_samples, "stored": engine.stored}
+        place = {"offset": answers.offset(engine.position)}
+        return {**place, **engine.ledger.as_dict(), "in_panes": held, "balanced": engine.balanced}
 
     async def stats(request: Request) -> Any:
         # Between this count and the flushed position a flush may end: it is a moment's difference, no loss.

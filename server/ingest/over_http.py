@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from engine.model import Event
 from server.auth import App, Gate, Message, Receive, Send
@@ -26,7 +26,7 @@ from server.wire.content import decode_body
 from server.wire.json_events import EventParser
 from server.wire.json_metrics import MetricParser, Sample
 from server.wire.receipts import Receipt, event_json, metric_json
-from server.wire.rows import Refused, RowError, hash_id
+from server.wire.rows import Refused, RowError, any_json, hash_id
 
 METRICS, EVENTS = "/api/metrics", "/api/events"
 
@@ -144,6 +144,17 @@ class IngestApp:
 
         self._collector.put(admitted.parts, len(body), deliver)
 
+    async def send_again(self, kind: str, lines: bytes) -> dict[str, Any]:
+        """Admits rows that were refused before, as NDJSON; the receipt. ApiError where nothing was taken."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        path = METRICS if kind == "metric" else EVENTS
+        self.post(path, lines, Head(lines=True, again=True), lambda answer: _settle(future, answer))
+        answer = await future
+        receipt: dict[str, Any] = any_json(answer.body)
+        if "accepted" not in receipt:
+            raise ApiError(answer.code, receipt["detail"]["message"], retry_after=1)
+        return receipt
+
     async def _post(self, scope: Message, receive: Receive) -> Answer:
         path = scope["path"]
         begun = time.perf_counter()
@@ -160,7 +171,7 @@ class IngestApp:
             self._counts.errors[refused.code, refused.status] += 1
             return refused
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.post(path, body, head, lambda answer: None if future.done() else future.set_result(answer))
+        self.post(path, body, head, lambda answer: _settle(future, answer))
         return await future
 
     async def _read(self, receive: Receive) -> bytes:
@@ -286,6 +297,11 @@ class IngestApp:
         )
         detail: dict[str, object] = {"code": "invalid_rows", "reason": error.reason, "message": str(error)}
         return Answer(422, receipt.json(detail), code="invalid_rows")
+
+
+def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
 def read_head(headers: Sequence[tuple[bytes, bytes]]) -> Head:

@@ -1,0 +1,168 @@
+"""GET /api/rejects and POST /api/rejects/resend: what was refused can be seen, mended, and sent again, once."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.bad_input_support import check_ledger
+from tests.support import Streamgauge, lasting
+
+GOOD = {"name": "level", "metric_type": "gauge", "value": 1}
+LONG = {"name": "l" * 300, "metric_type": "gauge", "value": 2, "tags": {"a": "<b>"}}
+HOSTILE = {"name": "<img src=x onerror=alert(1)>\u0000", "metric_type": "gauge", "value": 3}
+LINES = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture
+def server(serve: Callable[..., Streamgauge]) -> Iterator[Streamgauge]:
+    found = serve()
+    yield found
+    check_ledger(found.call("GET", "/api/ledger"))
+    assert "Traceback" not in found.output, found.output[-4000:]
+
+
+def ndjson(server: Streamgauge, query: str = "") -> tuple[bytes, str]:
+    """The body and the header that says how many rows are not in it."""
+    with urllib.request.urlopen(f"{server.url}/api/rejects?format=ndjson{query}", timeout=20) as answer:
+        assert answer.headers["Content-Type"].startswith("application/x-ndjson")
+        return answer.read(), answer.headers["Streamgauge-Left-Out"]
+
+
+def values(server: Streamgauge, name: str) -> list[float]:
+    return sorted(row["value"] for row in server.call("GET", f"/api/metrics?name={name}&limit=1000"))
+
+
+def test_all_kinds_are_listed_and_survive_a_kill(server: Streamgauge) -> None:
+    receipt = server.call("POST", "/api/metrics", [GOOD, {**GOOD, "value": "x"}, HOSTILE], 202)
+    server.call("POST", "/api/metrics", {**GOOD, "metric_type": "none"}, 422)
+    server.call("POST", "/api/events", b'\n{"event_type":""}\n\n{"no":1}', 422, **LINES)
+    server.call("POST", "/api/metrics", b'[{"name":', 400)
+    answer = server.call("GET", "/api/rejects")
+    found = answer["rejects"]
+    assert [(r["kind"], r["index"], r["reason"], r["field"]) for r in found] == [
+        ("body", None, "bad_json", None),
+        ("event", 3, "missing_field", "event_type"),
+        ("event", 1, "bad_name", "event_type"),
+        ("metric", 0, "bad_type", "metric_type"),
+        ("metric", 2, "bad_name", "name"),
+        ("metric", 1, "bad_value", "value"),
+    ]
+    assert found[0]["content"] == '[{"name":' and json.loads(found[4]["content"]) == HOSTILE
+    assert found[5]["offset"] == receipt["offset"] and found[5]["id"] == f"reject_{receipt['offset']}_0"
+    assert answer["kept"] == 6 and answer["next"] is None
+    assert answer["total_rejected"] == server.call("GET", "/api/ledger")["rejected"]
+    assert not any(r["cut"] for r in found)
+
+    assert [r["reason"] for r in server.call("GET", "/api/rejects?kind=event&limit=1")["rejects"]] == ["missing_field"]
+    assert [r["kind"] for r in server.call("GET", "/api/rejects?reason=bad_name")["rejects"]] == ["event", "metric"]
+    pages, query = [], ""
+    while True:
+        page = server.call("GET", f"/api/rejects?limit=4{query}")
+        pages.append(page["rejects"])
+        if page["next"] is None:
+            break
+        query = f"&before={page['next']}"
+    assert [len(page) for page in pages] == [4, 2] and [r for page in pages for r in page] == found
+    unfit = "before=reject_x-1_0 before=7 kind=row limit=0 format=xml reasons=a format=ndjson&kind=body"
+    for bad in unfit.split():
+        assert server.call("GET", f"/api/rejects?{bad}", expect=400)["detail"]["code"] == "bad_request"
+
+    ledger = server.call("GET", "/api/ledger")
+    server.kill()
+    server.start()
+    assert server.call("GET", "/api/rejects") == answer
+    assert lasting(server.call("GET", "/api/ledger")) == lasting(ledger)
+
+
+def test_rows_as_lines_can_be_mended_and_sent(server: Streamgauge) -> None:
+    rows = [LONG, {**GOOD, "value": "7"}, 3, {**GOOD, "value": "8", "timestamp": 1_700_000_000, "id": "mine"}]
+    server.call("POST", "/api/metrics", rows, 422)
+    server.call("POST", "/api/metrics", {**GOOD, "name": "n" * 3000}, 422)
+    server.call("POST", "/api/metrics", b"{", 400)
+    body, left_out = ndjson(server)
+    first, second, third = map(json.loads, body.splitlines())
+    assert left_out == "2", "a number is no row, and a long one is not kept whole; a body is no metric"
+    [at] = {r["at"] for r in server.call("GET", "/api/rejects?reason=bad_value")["rejects"]}
+    assert second == {**GOOD, "value": "7", "timestamp": at, "id": second["id"]} and second["id"].startswith("reject_")
+    assert first["timestamp"] == at and third == rows[3]
+    assert ndjson(server, "&reason=bad_value&limit=1")[0] == body.splitlines(keepends=True)[2]
+    assert ndjson(server, "&kind=event") == (b"", "0")
+
+    mended = body.replace(b'"7"', b"7").replace(b'"8"', b"8").replace(b"l" * 300, b"level")
+    receipt = server.call("POST", "/api/metrics", mended, 202, **LINES)
+    assert (receipt["accepted"], receipt["duplicate"], receipt["rejected"]) == (3, 0, 0)
+    assert values(server, "level") == [2, 7], "the third is two years old"
+    assert {row["timestamp"] for row in server.call("GET", "/api/metrics?name=level")} == {at}
+    receipt = server.call("POST", "/api/metrics", mended, 202, **LINES)
+    assert (receipt["accepted"], receipt["duplicate"]) == (0, 3)
+
+
+def test_they_are_taken_in_again_once(server: Streamgauge) -> None:
+    server.call("POST", "/api/metrics", [LONG, {**GOOD, "value": "7"}, {**GOOD, "metric_type": "none"}, 5], 422)
+    server.call("POST", "/api/events", [{"event_type": ""}, {"event_type": "login", "timestamp": "no"}], 422)
+
+    def resend(**body: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = server.call("POST", "/api/rejects/resend", body)
+        assert answer["sent"] == answer["accepted"] + answer["duplicate"] + answer["rejected"]
+        return answer
+
+    listed = server.call("GET", "/api/rejects")
+    ids = {r["reason"]: r["id"] for r in listed["rejects"] if r["kind"] == "metric"}
+    answer = resend()
+    assert (answer["sent"], answer["left_out"], answer["rejected"]) == (5, 1, 5)
+    assert {(e["id"], e["reason"]) for e in answer["errors"] if e["id"] in ids.values()} == {
+        (ids[reason], reason) for reason in ("too_long", "bad_value", "bad_type")
+    }
+    assert server.call("GET", "/api/rejects")["rejects"] == listed["rejects"], "not kept once more"
+
+    answer = resend(ids=[ids["bad_type"], "reject_other-1_0"], set={"metric_type": "gauge", "value": 9})
+    assert (answer["sent"], answer["accepted"], answer["errors"]) == (1, 1, [])
+    assert values(server, "level") == [9]
+    assert resend(reason="bad_type", set={"metric_type": "gauge"})["duplicate"] == 1
+    assert resend(kind="event", set={"event_type": "login", "timestamp": None})["accepted"] == 2
+    assert [event["event_type"] for event in server.call("GET", "/api/events")] == ["login", "login"]
+    times = {r["at"] for r in listed["rejects"] if r["kind"] == "event"}
+    assert {event["timestamp"] for event in server.call("GET", "/api/events")} == times
+    for bad in ({"set": {"id": 1}}, {"set": {"a": "x" * 5000}}, {"kind": "body"}, {"reasons": "x"}, {"ids": "all"}):
+        assert server.call("POST", "/api/rejects/resend", bad, 400)["detail"]["code"] == "bad_request"
+
+
+def test_after_a_limit_is_raised_they_count_at_their_own_time(serve: Callable[..., Streamgauge]) -> None:
+    small = serve(MAX_LABELS="1", CHECKPOINT_INTERVAL="3600")
+    many = {**GOOD, "tags": {"a": "1", "b": "2"}}
+    small.call("POST", "/api/metrics", [{**many, "value": value} for value in range(300)], 422)
+    assert small.call("GET", "/api/rejects")["kept"] == 100, "of one request"
+    [at] = {r["at"] for r in small.call("GET", "/api/rejects")["rejects"]}
+    assert small.stop() == 0
+    server = serve(MAX_LABELS="2")
+    answer = server.call("POST", "/api/rejects/resend", {"reason": "bad_labels"})
+    assert (answer["sent"], answer["accepted"]) == (100, 100)
+    rows = server.call("GET", "/api/metrics?name=level&limit=1000")
+    assert sorted(row["value"] for row in rows) == list(range(100)) and {row["timestamp"] for row in rows} == {at}
+    assert server.call("POST", "/api/rejects/resend", {})["duplicate"] == 100
+    check_ledger(server.call("GET", "/api/ledger"))
+
+
+def test_many_are_sent_in_parts(serve: Callable[..., Streamgauge]) -> None:
+    server = serve(MAX_BODY_BYTES="200000")
+    row = {**GOOD, "metric_type": "none", "tags": {"text": "x" * 900, "more": "y" * 900}}
+    for _ in range(4):
+        server.call("POST", "/api/metrics", [row] * 100, 422)
+    answer = server.call("POST", "/api/rejects/resend", {"set": {"metric_type": "gauge"}})
+    assert (answer["sent"], answer["accepted"]) == (400, 400)
+    check_ledger(server.call("GET", "/api/ledger"))
+
+
+def test_who_may(serve: Callable[..., Streamgauge]) -> None:
+    server = serve(API_KEYS=",".join(f"{scope}:key-of-{scope}" for scope in ("ingest", "read", "ingest+read", "admin")))
+    server.call("POST", "/api/metrics", b"{", 400, X_API_Key="key-of-ingest")
+    may = {"ingest": (403, 403), "read": (200, 403), "ingest+read": (200, 200), "admin": (200, 200)}
+    for scope, (listing, resending) in may.items():
+        server.call("GET", "/api/rejects", expect=listing, X_API_Key=f"key-of-{scope}")
+        server.call("POST", "/api/rejects/resend", {}, resending, X_API_Key=f"key-of-{scope}")
+    assert "key-of" not in json.dumps(server.call("GET", "/api/rejects", X_API_Key="key-of-read"))
