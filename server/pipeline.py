@@ -40,6 +40,7 @@ class Pipeline:
         self._written = 0
         """Rows handed to the log, without those of appends that failed."""
         self._numbering = Numbering()
+        self._setbacks = log.setbacks
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
         self._target = 0
@@ -91,7 +92,9 @@ class Pipeline:
 
     def _shorten(self, batch: Batch) -> Batch:
         numbering = self._numbering
-        if numbering.confirmed and (self.writer, numbering.table) not in self.engine.tables:
+        lost = self.log.setbacks != self._setbacks  # entries that spelt keys may be gone
+        if lost or (numbering.confirmed and (self.writer, numbering.table) not in self.engine.tables):
+            self._setbacks = self.log.setbacks
             numbering.forget()
         return numbering.shorten(batch)
 
@@ -145,8 +148,22 @@ class Pipeline:
         entry = record.attachment if isinstance(record.attachment, Entry) else unpack_entry(record.payload)
         applied, delivery = self.engine.apply(entry, record.position)
         if entry.epoch == self.writer:
+            self._give_up_before(entry.sequence)
             waiting = self._waiting.get(entry.sequence)
             if waiting is not None and not waiting.done():
                 waiting.set_result(applied)
         for subscriber in self.subscribers:
             subscriber(delivery)
+
+    def _give_up_before(self, sequence: int) -> None:
+        """Our entries come in order: those that wait although a later one has come were lost by the log.
+
+        Only a Redis that has answered an append and then gone back does that. They can never count any more, since a
+        sequence below the last one is skipped as a repeat.
+        """
+        for earlier, waiting in self._waiting.items():
+            if earlier >= sequence:
+                return
+            if not waiting.done():
+                waiting.set_exception(LogUnavailable("the log has lost what it had taken; nothing of it counts"))
+                waiting.exception()  # its append may raise first, and nobody ask for this one

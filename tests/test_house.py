@@ -60,7 +60,7 @@ PRIVATE_ROOMS = ("server.log", "server.store")
 """Rooms whose `__init__` is the contract: nobody outside imports what lies behind it."""
 
 DOORS = {
-    "redis": ("server/log/redis_streams.py", "server/log/redis_reader.py"),
+    "redis": ("server/log/redis_",),
     "hiredis": (),
     "sqlite3": ("server/store/sqlite",),
     "msgspec": ("server/wire/",),

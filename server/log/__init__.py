@@ -63,6 +63,9 @@ class Log(Protocol):
     mode: str
     """One sentence for people: what a kill and what a power loss can lose."""
 
+    setbacks: int
+    """How often the log has lost records that were followed already: what later ones rest on must be said again."""
+
     async def append(self, payload: bytes, attachment: object | None = None) -> int:
         """Append a payload (1 byte to 256 MiB) and return its position once it is as durable as `mode` says.
 

@@ -6,7 +6,7 @@
 
 One task writes, so the order of the append calls is the order of the stream; all that waits goes in one pipeline.
 A send whose answer was lost is repeated, which may double entries: their payloads carry (writer epoch, sequence), and
-whoever reads skips the repeats.
+whoever reads skips the repeats. A Redis that comes back with fewer entries than were read gets them back (redis_held).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
+from server.log.redis_held import Held, put_back
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
@@ -65,6 +66,8 @@ class RedisLog:
         self._sending: list[Append] = []
         self._queued_bytes = 0
         self._unread = Unread()
+        self._held = Held()
+        self._mending = asyncio.Lock()
         self._wake = asyncio.Event()
         self._size = 0
         self._entries = 0
@@ -75,6 +78,7 @@ class RedisLog:
         self._writer: asyncio.Task[None] | None = None
         self.epoch = ""
         self.mode = ""
+        self.setbacks = 0
 
     @classmethod
     async def open(
@@ -140,6 +144,9 @@ class RedisLog:
             raise ValueError(f"a log entry has 1 to {MAX_PAYLOAD} bytes, not {len(payload)}")
         if len(self._unread) >= MAX_UNREAD_ATTACHMENTS:
             raise LogUnavailable(f"{len(self._unread)} appended entries wait for their reader")
+        down = 0.0 if self._down_since is None else self._loop.time() - self._down_since
+        if self._queued_bytes and down > self._patience:  # one append at a time goes on asking
+            raise LogUnavailable(f"Redis does not answer, for {down:.0f} s now")
         if self._queued_bytes + len(payload) > PENDING_BYTES and self._queue:
             raise LogUnavailable(f"{self._queued_bytes} bytes already wait for Redis")
         if self._size + self._queued_bytes + len(payload) > self._max_bytes:
@@ -217,6 +224,7 @@ class RedisLog:
         for item, reply in zip(items, replies, strict=True):
             if isinstance(reply, bytes):
                 item.position = parse_id(reply)
+                self._held.appended(item.position)
                 self._size += item.length
                 self._entries += 1
                 answer: Any = item.position
@@ -272,6 +280,8 @@ class RedisLog:
                 down, pause = False, 0.02
                 if answer:
                     records = [self._record(entry) for entry in answer[0][1]]
+                    for record in records:
+                        self._held.add(record.position, record.payload)
                     after = records[-1].position
                     mean = sum(len(record.payload) for record in records) // len(records)
                     count = max(1, min(READ_COUNT, READ_BYTES // (mean + 1)))
@@ -340,6 +350,8 @@ class RedisLog:
             found = await connection.read_response()
             if found is None or text(found) != self.epoch:
                 raise _Replaced(f"another stream has taken the place of {self._stream}; start again")
+            async with self._mending:
+                self.setbacks += await put_back(connection, self._stream, self._held)
 
     async def _measure(self) -> None:
         """Ask Redis for the size of the stream; where it does not tell, what was appended and is still there."""

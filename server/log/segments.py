@@ -51,6 +51,7 @@ class SegmentLog:
         self._refusal = ""
         self._syncer = Syncer(self._loop, path, sync_ms / 1000, self._refuse)
         self.epoch = epoch
+        self.setbacks = 0
         loss = f"the last {sync_ms} ms (LOG_FSYNC)" if sync_ms else "nothing that was acknowledged (LOG_FSYNC=always)"
         self.mode = (
             f"embedded log in {path}: a kill of Streamgauge loses nothing that was acknowledged, "

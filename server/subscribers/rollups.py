@@ -139,7 +139,10 @@ class Rollups:
         self.engine.flushed_series += len(job.series)
         self.engine.flushed_position = job.position
         self._flushed(written)
-        await self.log.trim(self._trimmable)
+        try:
+            await self.log.trim(self._trimmable)
+        except LogUnavailable as error:  # the checkpoint is written; the next one trims further
+            logger.warning("the log is not trimmed: %s", error)
         self._trimmable = job.position
         self.flushes += 1
         self.last_seconds = time.perf_counter() - begun - waited
