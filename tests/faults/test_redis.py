@@ -1,0 +1,180 @@
+"""Redis killed, paused, full, cut off and set back under a server that lives on: 503s meanwhile, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.campaign import Campaign
+from tests.faults.numbers import LONG, by_size, pick, result
+from tests.faults.proxy import Proxy
+from tests.faults.senders import Load, under_load
+from tests.support import RedisServer, Streamgauge, wait_until
+
+
+class River:
+    """A Redis and a server on it, each of the test's own, and senders that do not give up."""
+
+    def __init__(
+        self, directory: Path, name: str, *options: str, fsync: str = "always", redis: RedisServer | None = None,
+        port: int = 0, **settings: object,
+    ) -> None:  # fmt: skip
+        """port: of a proxy, instead of that of Redis itself."""
+        if redis is None:
+            redis = RedisServer(directory / "redis", *options, fsync=fsync)
+            redis.start()
+        self.redis = redis
+        self.server = Streamgauge(
+            directory,
+            {
+                "CHECKPOINT_INTERVAL": "0.2", "LATENESS": "2", "DATA_DIR": directory / "data",
+                "REDIS_URL": f"redis://127.0.0.1:{port or self.redis.port}/0", **settings,
+            },
+        )  # fmt: skip
+        self.campaign = Campaign(name, [self.server], errors=True)
+        self.campaign.begin()
+
+    def load(self, act: object) -> None:
+        """Does something while senders post, which repeat what is refused."""
+        under_load(self.campaign.senders, act, patient=True)  # type: ignore[arg-type]
+
+    def finish(self) -> None:
+        """All that has no answer is repeated; then every number is right, before and after a kill of the server."""
+        self.campaign.settle()
+        if LONG:
+            self.campaign.check()
+        self.server.kill()
+        self.campaign.begin()
+        self.campaign.check()
+        slowest = max(sender.slowest for sender in self.campaign.senders)
+        refused = f"refused meanwhile: {self.refusals()}, " if self.refusals() else ""
+        result(self.campaign.name, f"{refused}slowest answer {slowest:.1f} s; {self.campaign.figures()}")
+
+    def refusals(self) -> dict[str, int]:
+        """How often each code was answered."""
+        found: dict[str, int] = {}
+        for sender in self.campaign.senders:
+            for code, times in sender.refusals.items():
+                found[code] = found.get(code, 0) + times
+        return found
+
+    def close(self) -> None:
+        self.server.kill()
+        self.redis.kill()
+
+
+@pytest.fixture
+def rivers() -> Iterator[list[River]]:
+    """What is put in here is ended afterwards."""
+    made: list[River] = []
+    yield made
+    for river in made:
+        river.close()
+
+
+def test_killed_with_appendfsync_always(rivers: list[River], tmp_path: Path) -> None:
+    river = River(tmp_path, "Redis killed, appendfsync always")
+    rivers.append(river)
+    rng = pick("redis kills")
+    for _ in range(int(by_size(1, 12))):
+
+        def kill(load: Load) -> None:
+            load.wait(20)
+            time.sleep(rng.random() * 0.3)
+            river.redis.kill()
+            time.sleep(rng.random() * 0.7)
+            river.redis.start()
+            load.wait(20)
+
+        river.load(kill)
+        river.campaign.kills += 1
+    river.finish()
+
+
+def test_set_back_as_after_a_power_loss(rivers: list[River], tmp_path: Path) -> None:
+    river = River(tmp_path, "Redis set back, appendfsync everysec", fsync="everysec", CHECKPOINT_INTERVAL="600")
+    rivers.append(river)
+    rng = pick("redis losses")
+    for _ in range(int(by_size(2, 12))):
+
+        def lose(load: Load) -> None:
+            load.wait(20)
+            time.sleep(rng.random() * 0.3)
+            river.redis.kill()
+            cut(river.redis.directory, rng.random() * 0.8)
+            river.redis.start()
+            load.wait(20)
+
+        river.load(lose)
+        river.campaign.kills += 1
+    assert "are put back" in river.server.output
+    river.finish()
+
+
+def test_answers_that_are_lost(rivers: list[River], tmp_path: Path) -> None:
+    """What was appended without the server hearing of it is sent again, and skipped when it comes twice."""
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    proxy = Proxy(redis.port, pick("lost answers"))
+    try:
+        river = River(tmp_path, "Redis answers lost", redis=redis, port=proxy.port)
+        rivers.append(river)
+
+        def lose(load: Load) -> None:
+            load.wait(20)
+            proxy.share = 0.03
+            wait_until(lambda: proxy.cuts >= by_size(4, 200), 120, "lost answers")
+            proxy.share = 0.0
+            load.wait(20)
+
+        river.load(lose)
+        assert river.server.call("GET", "/api/ledger")["repeated"] > 0
+        river.finish()
+    finally:
+        proxy.close()
+
+
+def cut(directory: Path, share: float) -> None:
+    """Takes a share of the append-only file off its end, as a power loss does with what was not synced."""
+    [file] = directory.glob("appendonlydir/*.incr.aof")
+    os.truncate(file, round(file.stat().st_size * (1 - share)))
+
+
+def test_paused(rivers: list[River], tmp_path: Path) -> None:
+    river = River(tmp_path, "Redis paused")
+    rivers.append(river)
+
+    def pause(load: Load) -> None:
+        load.wait(20)
+        child = river.redis.child
+        assert child is not None
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(by_size(3, 12))
+        assert river.server.call("GET", "/health")
+        river.server.ask("metric:f_delta", aggregation="sum")
+        child.send_signal(signal.SIGCONT)
+        load.wait(20)
+
+    river.load(pause)
+    river.finish()
+
+
+def test_full(rivers: list[River], tmp_path: Path) -> None:
+    options = "--maxmemory", "3mb", "--maxmemory-policy", "noeviction"
+    river = River(tmp_path, "Redis full", *options, CHECKPOINT_INTERVAL="600")
+    rivers.append(river)
+    river.redis.ask(b"SETRANGE filler 1000000 x")
+
+    def fill(load: Load) -> None:
+        wait_until(lambda: "log_full" in river.refusals(), 60, "a full Redis")
+        time.sleep(1.5)
+        river.redis.ask(b"CONFIG SET maxmemory 200mb")
+        load.wait(20)
+
+    river.load(fill)
+    river.finish()
