@@ -35,6 +35,7 @@ from server.api import alerts, dashboards, data, openapi, page, prometheus, quer
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
+from server.backlog import Backlog
 from server.config import ConfigError, Settings
 from server.counts import CountedApp, Counts
 from server.errors import ApiError
@@ -149,7 +150,8 @@ class App:
 
     async def _wire(self, settings: Settings) -> None:
         gate = Gate(settings)
-        self.pipeline = Pipeline(self.log, self.engine)
+        self.backlog = Backlog(self.engine, settings.store_stall, settings.store_backlog)
+        self.pipeline = Pipeline(self.log, self.engine, self.backlog)
         saved = SavedQueries(self.store, self.registry)
         documents = await asyncio.to_thread(self.store.list_documents, KIND)
         for fault in saved.load([decode_json(body) for _, body in documents]):
@@ -168,10 +170,10 @@ class App:
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         self.rollups = Rollups(
-            self.engine, self.store, self.log,
+            self.engine, self.store, self.log, self.backlog,
             interval=settings.checkpoint_interval, max_events=settings.event_buffer_size,
             event_retention=int(settings.data_retention_hours * 3_600_000),
-            hold=self.pipeline.hold, flushed=self.answers.cache.drop,
+            flushed=self.answers.cache.drop,
         )  # fmt: skip
         broadcast = Broadcast(self.engine, self.hub, self.live)
         self.pipeline.subscribers = [self.rollups.applied, broadcast.applied]

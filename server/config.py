@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     dedup_keys: int = Field(1_000_000, ge=0, description="Idempotency keys and row ids remembered")
     dedup_hours: Hours = Field(24, gt=0, description="Hours they are remembered")
     max_rejects: int = Field(1000, ge=0, le=100_000, description="Refused rows kept to be looked at and sent again")
+    store_stall: Seconds = Field(
+        3600, gt=0, description="Seconds the store may stand still before rows are refused (503)"
+    )
+    store_backlog: Size = Field(
+        512 << 20, ge=1 << 20, description="Memory for what waits for a store that stands still; beyond it 503"
+    )
     checkpoint_interval: Seconds = Field(10, gt=0, description="Seconds between checkpoints")
     drain_seconds: Seconds = Field(5, ge=0, description="Seconds over which connections are sent away at shutdown")
 

@@ -50,6 +50,7 @@ CODES: dict[str, Code] = {
     "log_full": Code(503, 1013, True, "The log is at LOG_MAX_BYTES; nothing was taken"),
     "log_unavailable": Code(503, 1013, True, "The log cannot be written; nothing is known to be taken"),
     "store_unavailable": Code(503, 1013, True, "The store cannot be read or written; nothing was changed"),
+    "store_stalled": Code(503, 1013, True, "The store has stood still too long (STORE_STALL); nothing was taken"),
     "starting": Code(503, 1013, True, "The log is being replayed"),
     "shutting_down": Code(503, 1012, True, "The server is ending; connect again"),
     "query_timeout": Code(504, 4504, True, "The query took over MAX_QUERY_EXECUTION_TIME"),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from engine.engine import Delivery, Engine
 from engine.joining import apply_all
 from engine.model import Applied, Batch, Entry, format_offset
+from server.backlog import Backlog
 from server.counts import Ring
 from server.log import Log, LogError, LogFull, LogUnavailable, Record
 from server.numbering import Numbering
@@ -33,8 +34,8 @@ Subscriber = Callable[[Delivery], None]
 class Pipeline:
     """The only writer of the engine."""
 
-    def __init__(self, log: Log, engine: Engine, subscribers: Sequence[Subscriber] = ()) -> None:
-        self.log, self.engine, self.subscribers = log, engine, list(subscribers)
+    def __init__(self, log: Log, engine: Engine, backlog: Backlog, subscribers: Sequence[Subscriber] = ()) -> None:
+        self.log, self.engine, self.backlog, self.subscribers = log, engine, backlog, list(subscribers)
         self.writer = secrets.randbits(62) | 1
         self._sequence = 0
         self._written = 0
@@ -45,8 +46,6 @@ class Pipeline:
         self._caught_up = asyncio.Event()
         self._target = 0
         self._last_append = 0.0
-        self._calm = asyncio.Event()
-        self._calm.set()
         self.lag = Ring()
         """Seconds from handing an entry to the log until it is applied."""
         self.appended = self.appended_bytes = 0
@@ -61,13 +60,17 @@ class Pipeline:
         return format_offset(self.log.epoch, position)
 
     async def submit(self, entry: Entry) -> Applied:
-        """Appends an entry and waits until it is applied. Raises LogFull and LogUnavailable."""
-        if not self._calm.is_set():
-            await self._calm.wait()
+        """Appends an entry and waits until it is applied.
+
+        Raises LogFull, LogUnavailable, and ApiError store_stalled for an entry with rows (see server.backlog).
+        """
+        rows = entry.rows
+        if rows and not self.backlog.passes():
+            await self.backlog.passage()
         self._sequence += 1
         sequence = self._sequence
         entry.epoch, entry.sequence, entry.written = self.writer, sequence, self._written
-        self._written += entry.rows
+        self._written += rows
         if entry.batch is not None and entry.batch.whole:
             entry.batch = self._shorten(entry.batch)
         self._last_append = begun = time.monotonic()
@@ -85,7 +88,7 @@ class Pipeline:
             self.lag.add(time.monotonic() - begun)
             return result
         except (LogFull, LogUnavailable):  # nobody is told that these rows are kept
-            self._written -= entry.rows
+            self._written -= rows
             raise
         finally:
             self._waiting.pop(sequence, None)
@@ -97,13 +100,6 @@ class Pipeline:
             self._setbacks = self.log.setbacks
             numbering.forget()
         return numbering.shorten(batch)
-
-    def hold(self, held: bool) -> None:
-        """Makes submitters wait while the store cannot keep up, or lets them go on."""
-        if held:
-            self._calm.clear()
-        else:
-            self._calm.set()
 
     async def run(self) -> None:
         """Applies the log from the engine's position on, for ever."""
@@ -117,6 +113,7 @@ class Pipeline:
                 continue
             self._replay(batch)
             await asyncio.sleep(0)  # a replay must leave room for /health
+            await self.backlog.room()
             if self.engine.position >= self._target:
                 self._caught_up.set()
         raise LogUnavailable("the log ended")

@@ -163,7 +163,7 @@ class SelfMetrics:
         columns = np.array(codes, np.int32), np.array(values), np.full(len(codes), stamp, np.int64)
         try:
             await self._sources.pipeline.submit(Entry(stamp, batch=Batch(list(keys), *columns)))
-        except LogError as error:
+        except (LogError, ApiError) as error:
             logger.warning("the log takes none of the server's own numbers: %s", error)
             return
         self._own += len(codes)

@@ -23,7 +23,8 @@ WRITER_CACHE_KB = 16_384
 READER_CACHE_KB = 4_096
 MAX_READERS = 16
 IDLE_READERS = 4
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 3.0
+"""For the lock of another process, and for a connection to read with; then the operation is to be tried again."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);

@@ -20,18 +20,17 @@ from engine.engine import Delivery, Engine
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
+from server.backlog import FLUSH_BYTES, Backlog
 from server.log import Log, LogUnavailable
 from server.store import BlockKey, Flush, Store, StoredEvent, StoreUnavailable
 from server.wire.blocks import Block, encode
 
 logger = logging.getLogger("streamgauge.rollups")
 
-PENDING_BYTES = 64 << 20
-"""Memory of pending panes that starts a flush before its time; at twice this, ingest waits."""
 BUSY_SHARE = 20
 """A flush that took t seconds is followed by at least this many times t without one."""
 EXPIRE_SECONDS = 60.0
-RETRY_SECONDS = 1.0
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 15.0
 _LOOK_EVERY = 4096
 
 
@@ -54,14 +53,14 @@ class Rollups:
     """Writes what the engine has closed."""
 
     def __init__(
-        self, engine: Engine, store: Store, log: Log, *, interval: float, max_events: int, event_retention: int,
-        hold: Callable[[bool], None], flushed: Callable[[list[BlockId]], None],
+        self, engine: Engine, store: Store, log: Log, backlog: Backlog, *, interval: float, max_events: int,
+        event_retention: int, flushed: Callable[[list[BlockId]], None],
     ) -> None:  # fmt: skip
         """interval: seconds between flushes; max_events: events held before one is due; event_retention: ms;
-        hold: makes ingest wait; flushed: told which blocks were written."""
-        self.engine, self.store, self.log = engine, store, log
+        flushed: told which blocks were written."""
+        self.engine, self.store, self.log, self.backlog = engine, store, log, backlog
         self.interval, self.max_events, self.event_retention = interval, max_events, event_retention
-        self._hold, self._flushed = hold, flushed
+        self._flushed = flushed
         self._due = asyncio.Event()
         self._unseen = 0
         self._trimmable = engine.position
@@ -78,11 +77,8 @@ class Rollups:
         self._unseen += len(delivery.series) + 1
         if self._unseen >= _LOOK_EVERY or len(self.engine.events) >= self.max_events:
             self._unseen = 0
-            pending = self.engine.pending_bytes
-            if pending >= PENDING_BYTES or len(self.engine.events) >= self.max_events:
+            if self.backlog.nbytes >= FLUSH_BYTES or len(self.engine.events) >= self.max_events:
                 self._due.set()
-            if pending >= 2 * PENDING_BYTES or len(self.engine.events) >= 10 * self.max_events:
-                self._hold(True)
 
     async def run(self) -> None:
         """Flushes when it is time or when much is pending; for ever. Waits for a store that is not available."""
@@ -129,12 +125,13 @@ class Rollups:
     async def _flush_now(self) -> None:
         self._due.clear()
         begun = time.perf_counter()
+        self.backlog.begun()
         job = self._begin()
         try:
             written, rolled, waited = await self._write_at_last(job)
+            self.engine.thaw()
         finally:
-            self._hold(False)
-        self.engine.thaw()
+            self.backlog.ended()
         self.engine.generation, self.engine.rolled = job.generation, rolled
         self.engine.flushed_series += len(job.series)
         self.engine.flushed_position = job.position
@@ -155,6 +152,7 @@ class Rollups:
         written nothing; meanwhile the log holds what the store lacks, and is not trimmed.
         """
         begun = time.perf_counter()
+        pause = RETRY_SECONDS
         while True:
             waited = time.perf_counter() - begun
             try:
@@ -163,10 +161,12 @@ class Rollups:
             except (StoreUnavailable, LogUnavailable) as error:
                 if not self._patient:
                     raise
-                logger.error("flush %d is tried again in %g s: %s", job.generation, RETRY_SECONDS, error)
+                self.backlog.failed(error)
+                logger.error("flush %d is tried again in %g s: %s", job.generation, pause, error)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RETRY_SECONDS):
+                    async with asyncio.timeout(pause):
                         await self._hurry.wait()
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
 
     def _begin(self) -> _Job:
         engine = self.engine
