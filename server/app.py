@@ -195,7 +195,10 @@ class App:
             "auth": "off" if settings.auth == "off" else keys,
         }
         table: list[BaseRoute] = [
-            *status.routes(self.answers, self.store, gate, lambda: self.is_ready, self._more_stats, modes),
+            *status.routes(
+                self.answers, self.store, gate, lambda: self.is_ready, self._more_stats, modes,
+                lambda: self.backlog.trouble,
+            ),
             *queries.routes(self.answers, gate, self.live.deleted),
             *alerts.routes(self.alerts, gate),
             *dashboards.routes(self.dashboards, gate),

@@ -2,7 +2,7 @@
 
     open   rows pass
     held   they wait: the store is at work, only slower than what comes
-    shut   they are refused (store_stalled): the store has stood still for STORE_STALL, or as much as STORE_BACKLOG waits
+    shut   they are refused (store_stalled): the store has stood still for STORE_STALL, or STORE_BACKLOG bytes wait
 
 A store that stands still for less delays its writes and nothing else: what it lacks is in memory and in the log.
 """

@@ -21,6 +21,7 @@ import numpy as np
 from engine.engine import Engine
 from engine.model import COUNTER, DELTA, GAUGE, OWN_PREFIX, TIMER, UNSPECIFIED, Batch, Entry, pack_series_key
 from server.counts import Counts, Ring
+from server.errors import ApiError
 from server.hub import Hub
 from server.log import LogError
 from server.pipeline import Pipeline

@@ -34,9 +34,10 @@ LEDGER = Spec("What became of every row", "status", answer=Ledger)
 
 def routes(
     answers: Answers, store: Store, gate: Gate, ready: Callable[[], bool], more: Callable[[], dict[str, int]],
-    modes: dict[str, Any],
+    modes: dict[str, Any], trouble: Callable[[], str],
 ) -> list[Route]:  # fmt: skip
-    """The routes. ready: whether the replay has ended; more: counts from other rooms; modes: what is in force."""
+    """The routes. ready: whether the replay has ended; more: counts from other rooms; modes: what is in force;
+    trouble: a sentence about what does not work at the moment, empty where all does."""
     engine = answers.engine
 
     async def health(request: Request) -> Any:
@@ -55,7 +56,9 @@ def routes(
     async def stats(request: Request) -> Any:
         # Between this count and the flushed position a flush may end: it is a moment's difference, no loss.
         stored = await asyncio.to_thread(store.event_types)
-        return {**_counts(answers, stored), **more(), "modes": modes}
+        counts = {**_counts(answers, stored), **more(), "modes": modes}
+        counts["warnings"] = [*filter(None, [trouble()]), *counts["warnings"]]
+        return counts
 
     return [
         route("/health", health, "GET", gate, None, spec=HEALTH),

@@ -11,6 +11,7 @@ import pytest
 
 from engine.engine import Engine
 from engine.model import Batch, Entry, Event
+from server.backlog import Backlog
 from server.log import LogFull, open_log
 from server.pipeline import Pipeline
 from server.wire.entry import unpack_entry
@@ -23,7 +24,8 @@ def rows(number: int) -> Batch:
 
 async def test_what_the_log_refused_is_not_among_the_rows_written(tmp_path: Path) -> None:
     log = await open_log(f"file://{tmp_path}", max_bytes=20_000)
-    pipeline = Pipeline(log, Engine())
+    engine = Engine()
+    pipeline = Pipeline(log, engine, Backlog(engine, 60, 1 << 30))
     running = asyncio.create_task(pipeline.run())
     await pipeline.caught_up()
     for number in (3, 0, 7):

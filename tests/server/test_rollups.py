@@ -10,6 +10,7 @@ import pytest
 
 from engine.engine import Engine
 from engine.model import Entry, Event
+from server.backlog import Backlog
 from server.store import Flush, StoreUnavailable
 from server.subscribers.rollups import Rollups
 
@@ -55,10 +56,10 @@ def rollups(store: SlowStore, log: NoLog) -> tuple[Engine, Rollups]:
         engine,
         store,
         log,  # type: ignore[arg-type]
+        Backlog(engine, stall=3600, bound=1 << 30),
         interval=60,
         max_events=100,
         event_retention=86_400_000,
-        hold=lambda held: None,
         flushed=lambda blocks: None,
     )
     return engine, made
