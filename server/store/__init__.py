@@ -133,8 +133,11 @@ class Store(Protocol):
     def list_blocks(self, level: int, start: int, end: int, names: Collection[str] | None = None) -> list[BlockKey]:
         """Keys of the blocks that begin in [start, end), by start and name; of the given names only, if any are."""
 
-    def expire(self, level: int, before: int) -> int:
-        """Delete the level's blocks that begin before the time; how many. In small steps: others get their turn."""
+    def expire(self, level: int, before: int, rows: Callable[[bytes], int] | None = None) -> int:
+        """Delete the level's blocks that begin before the time; how many. In small steps: others get their turn.
+
+        rows: how many samples the data of a block hold; the number `let_go` grows by them, in the same transaction.
+        """
 
     def expire_events(self, before: int) -> int:
         """Delete the events before the time; how many. In small steps; the number `events_let_go` grows with each."""

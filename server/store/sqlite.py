@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from server.store import (
     BlockKey,
@@ -18,6 +19,8 @@ from server.store import (
 from server.store.sealed import Damaged, Sealer, checksum
 from server.store.sqlite_events import SqliteEvents
 from server.store.sqlite_files import SqliteFiles
+
+logger = logging.getLogger("streamgauge.store")
 
 CHECKPOINT_VERSION = 1
 PART_BYTES = 1 << 20  # of a checkpoint; a larger value would keep the event loop from running while it is copied
@@ -174,12 +177,35 @@ class SqliteStore(SqliteEvents):
                 rows = db.execute(_LIST_NAMED, (level, start, end, json.dumps(sorted(set(names)))))
             return [BlockKey(level, start, name) for start, name in rows]
 
-    def expire(self, level: int, before: int) -> int:
+    def expire(self, level: int, before: int, rows: Callable[[bytes], int] | None = None) -> int:
+        if rows is not None:
+            return self._expire_counted(level, before, rows)
         return self._in_steps(
             "DELETE FROM blocks WHERE rowid IN (SELECT rowid FROM blocks WHERE level = ? AND start < ? LIMIT ?)",
             (level, before),
             EXPIRE_BLOCKS,
         )
+
+    def _expire_counted(self, level: int, before: int, rows: Callable[[bytes], int]) -> int:
+        found = self.list_blocks(level, -(1 << 62), before)
+        for at in range(0, len(found), EXPIRE_BLOCKS):
+            with self._files.writing(must_last=False) as db:
+                for key in found[at : at + EXPIRE_BLOCKS]:
+                    data = self._block_let_go(db, key)
+                    if data is not None:
+                        self._grow(db, "let_go", rows(data))
+                    db.execute("DELETE FROM blocks WHERE level = ? AND start = ? AND name = ?", key)
+            time.sleep(PAUSE)
+        return len(found)
+
+    def _block_let_go(self, db: sqlite3.Connection, key: BlockKey) -> bytes | None:
+        """The data of a block that is to be deleted, None where they are damaged or gone."""
+        row = db.execute(_GET_BLOCK, key).fetchone()
+        try:
+            return None if row is None else self._open_block(key, row)
+        except StoreDamaged as error:
+            logger.error("retention lets go of rows that cannot be counted any more: %s", error)
+            return None
 
     def expire_events(self, before: int) -> int:
         return self._in_steps(
@@ -197,14 +223,18 @@ class SqliteStore(SqliteEvents):
             with self._files.writing(must_last=False) as db:
                 deleted = db.execute(statement, (*parameters, step)).rowcount
                 if counted and deleted:
-                    db.execute(
-                        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
-                        (counted, deleted),
-                    )
+                    self._grow(db, counted, deleted)
             total += deleted
             if deleted < step:
                 return total
             time.sleep(PAUSE)
+
+    def _grow(self, db: sqlite3.Connection, number: str, by: int) -> None:
+        """Adds to a number of the meta table."""
+        db.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
+            (number, by),
+        )
 
     def delete_name(self, name: str) -> int:
         with self._files.writing(must_last=True) as db:

@@ -17,13 +17,14 @@ from typing import Any
 
 from engine import checkpoint
 from engine.engine import Delivery, Engine
+from engine.levels import LEVELS
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
 from server.backlog import FLUSH_BYTES, Backlog
 from server.log import Log, LogUnavailable
 from server.store import BlockKey, Flush, Store, StoredEvent, StoreUnavailable
-from server.wire.blocks import Block, encode
+from server.wire.blocks import Block, encode, samples_of
 
 logger = logging.getLogger("streamgauge.rollups")
 
@@ -215,7 +216,8 @@ class Rollups:
 
     def _expire(self, horizons: list[int], events_before: int) -> None:
         for level, horizon in enumerate(horizons):
-            gone = self.store.expire(level, horizon)
+            last = level == LEVELS[-1]
+            gone = self.store.expire(level, horizon, samples_of if last else None)
             if gone:
                 logger.debug("retention let go of %d blocks of level %d", gone, level)
         self.store.expire_events(events_before)

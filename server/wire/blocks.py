@@ -118,3 +118,8 @@ class Block:
                 raise StoreDamaged(f"column {name} of a stored block claims {count} elements")
             data = zstandard.ZstdDecompressor().decompress(data, max_output_size=count * kind.itemsize)
         return np.frombuffer(data, kind, count)
+
+
+def samples_of(data: bytes) -> int:
+    """How many samples the panes of a block hold. Raises StoreDamaged."""
+    return Block(data).panes({"count"}).samples

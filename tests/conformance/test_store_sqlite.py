@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,16 @@ def test_what_must_last_waits_for_the_disk(path: Path, durable: bool, deletions:
     store.put_document("query", "q", b"{}")
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
     store.close()
+
+
+def test_a_damaged_block_can_be_let_go_of(store: Store, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store.write(Flush(1, 1, b"", {KEY: b"three", KEY._replace(name="sound"): b"x"}))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE blocks SET crc = crc + 1 WHERE name = ?", (KEY.name,))
+    assert store.expire(KEY.level, KEY.start + 1, len) == 2
+    assert "cannot be counted" in caplog.text
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT value FROM meta WHERE key = 'let_go'").fetchone() == (1,)
 
 
 def test_a_scan_takes_any_body(store: Store) -> None:
