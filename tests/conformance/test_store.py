@@ -5,7 +5,6 @@ A new back-end adds its line to BACKENDS. What only a SQLite file can show is in
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -28,7 +27,6 @@ from server.store import (
     StoreConflict,
     StoredEvent,
     TooManyRows,
-    open_snapshot,
     open_store,
 )
 
@@ -88,37 +86,6 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
     assert again.dedup_chunks() == [(3, b"three"), (4, b"four")]
     assert again.size() > 1_000_000
     again.close()
-
-
-def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: str) -> None:
-    store = open_store(url)
-    blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(600)}
-    store.write(Flush(1, 1, b"", blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
-    counted: list[bytes] = []
-
-    def rows(data: bytes) -> int:
-        counted.append(data)
-        if len(counted) == 400:
-            raise StoreClosed("in the middle")
-        return len(data)
-
-    assert store.expire(2, 1) == 1 and let_go(url, store) == 0, "its rows are in the coarser blocks"
-    with pytest.raises(StoreClosed):
-        store.expire(3, 550, rows)
-    left = [key for key in blocks if key in store.read_blocks(list(blocks))]
-    assert 50 < len(left) < 600
-    assert let_go(url, store) == sum(len(blocks[key]) for key in blocks if key not in left)
-    assert store.expire(3, 550, rows) == len(left) - 50
-    assert let_go(url, store) == sum(len(data) for key, data in blocks.items() if key.start < 550)
-    store.close()
-
-
-def let_go(url: str, store: Store) -> int:
-    """The number, read beside the store that is open."""
-    snapshot = open_snapshot(url)
-    assert snapshot is not None
-    with contextlib.closing(snapshot):
-        return snapshot.number("let_go")
 
 
 def test_blocks_follow_a_model_through_writes_expiry_and_deletion(store: Store) -> None:

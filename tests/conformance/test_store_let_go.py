@@ -1,0 +1,47 @@
+"""Every store counts the rows of the blocks that it deletes for good, in the transaction that deletes them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from server.store import BlockKey, Flush, Store, StoreClosed, open_snapshot, open_store
+from tests.conformance.test_store import BACKENDS
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return BACKENDS[request.param](tmp_path)
+
+
+def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: str) -> None:
+    store = open_store(url)
+    blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(600)}
+    store.write(Flush(1, 1, b"", blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
+    counted: list[bytes] = []
+
+    def rows(data: bytes) -> int:
+        counted.append(data)
+        if len(counted) == 400:
+            raise StoreClosed("in the middle")
+        return len(data)
+
+    assert store.expire(2, 1) == 1 and let_go(url, store) == 0, "its rows are in the coarser blocks"
+    with pytest.raises(StoreClosed):
+        store.expire(3, 550, rows)
+    left = [key for key in blocks if key in store.read_blocks(list(blocks))]
+    assert 50 < len(left) < 600
+    assert let_go(url, store) == sum(len(blocks[key]) for key in blocks if key not in left)
+    assert store.expire(3, 550, rows) == len(left) - 50
+    assert let_go(url, store) == sum(len(data) for key, data in blocks.items() if key.start < 550)
+    store.close()
+
+
+def let_go(url: str, store: Store) -> int:
+    """The number, read beside the store that is open."""
+    snapshot = open_snapshot(url)
+    assert snapshot is not None
+    with contextlib.closing(snapshot):
+        return snapshot.number("let_go")
