@@ -110,9 +110,9 @@ TAMPERING: dict[str, tuple[Callable[[Tampered], None], str, str]] = {
     "an event gone": (lambda t: t.delete_event(), "events", "events are stored"),
     "fewer rows in the checkpoint's ledger": (lambda t: t.change_checkpoint(forget_rows), "accepted", "too many"),
     "another balance in its ledger": (lambda t: t.change_checkpoint(shift_reasons), "balance", "adds up to"),
-    "an entry gone": (lambda t: t.change_log(lambda p: p.pop(with_rows(p, 5))), "missing_rows", "are not there"),
+    "an entry gone": (lambda t: t.change_log(lambda p: p.pop(with_rows(p, 5))), "missing_rows", "not in the log"),
     "an entry added": (lambda t: t.change_log(forge), "forged", "not its own"),
-    "the beginning gone": (lambda t: t.change_log(lambda p: p.__delitem__(slice(9))), "missing_rows", "are not there"),
+    "the beginning gone": (lambda t: t.change_log(lambda p: p.__delitem__(slice(9))), "missing_rows", "not in the log"),
 }  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.cli.client import Lost, client_of, refusal
@@ -27,12 +29,15 @@ def add(commands: Commands) -> None:
         description="Recounts every row from the store and the log, independently of the server's own totals, and\n"
         "prints the balance. Reads only. A server may be running on the same data; then its ledger is compared too.\n"
         "Settings (DATA_DIR, REDIS_URL, DATABASE_URL and the rest) are read as `serve` reads them.\n"
+        "With --backup a backup is restored to a temporary folder (under TMPDIR) and verified there.\n"
         "Exit code: 0 all agrees, 1 something differs, 2 something could not be read.",
         examples="""
             streamgauge verify
             streamgauge verify --json
-            DATA_DIR=/var/lib/streamgauge streamgauge verify""",
+            DATA_DIR=/var/lib/streamgauge streamgauge verify
+            streamgauge verify --backup /backups/monday""",
     )
+    parser.add_argument("--backup", metavar="DIR", help="a folder that `streamgauge backup` wrote")
     parser.add_argument("--json", action="store_true", help="all figures as JSON")
     group = parser.add_argument_group("the server")
     group.add_argument("--url", default=os.environ.get("STREAMGAUGE_URL"), help="else STREAMGAUGE_URL, HOST and PORT")
@@ -41,6 +46,7 @@ def add(commands: Commands) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Verifies; the exit code."""
+    from server.backup import BackupError
     from server.config import ConfigError, load_settings
     from server.verify.report import Unchecked
     from server.verify.show import lines
@@ -48,8 +54,8 @@ def run(given: argparse.Namespace) -> int:
     line = StatusLine()
     try:
         settings = load_settings()
-        report = _verify(given, settings, line)
-    except (ConfigError, Unchecked) as error:
+        report = _rehearse(given, settings, line) if given.backup else _verify(given, settings, line)
+    except (ConfigError, Unchecked, BackupError) as error:
         line.clear()
         raise Fault(str(error)) from None
     line.clear()
@@ -66,6 +72,13 @@ def _verify(given: argparse.Namespace, settings: Settings, line: StatusLine) -> 
     report = verify_settings(settings, _asker(given, settings, notes), line.show)
     report.notes += dict.fromkeys(notes)
     return report
+
+
+def _rehearse(given: argparse.Namespace, settings: Settings, line: StatusLine) -> Report:
+    from server.backup import rehearse
+
+    logging.getLogger("server.log").setLevel(logging.ERROR)  # it warns of a gap, which is meant here
+    return rehearse(Path(given.backup).absolute(), settings, line.show)
 
 
 def _asker(

@@ -13,7 +13,7 @@ LogError
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -23,7 +23,7 @@ from server.log.scan import scan as scan_segments
 
 __all__ = [
     "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record", "log_owner",
-    "open_archive", "open_log", "open_reader", "scan_segments", "set_log_aside",
+    "open_archive", "open_log", "open_reader", "scan_segments", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
@@ -181,8 +181,15 @@ def open_reader(url: str) -> LogReader | None:
     return RedisReader.open(url)
 
 
+def write_archive(path: Path, epoch: str, records: Iterable[Record]) -> int:
+    """Write entries to a new file, on the disk when it returns; how many. Raises OSError."""
+    from server.log import archive
+
+    return archive.write_archive(path, epoch, records)
+
+
 def open_archive(path: Path) -> LogReader:
-    """A reader of a file that `server.log.archive` wrote. Raises LogDamaged."""
+    """A reader of a file that `write_archive` wrote. Raises LogDamaged."""
     from server.log.archive import ArchiveReader
 
     return ArchiveReader(path)

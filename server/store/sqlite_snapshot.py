@@ -96,6 +96,8 @@ class SqliteSnapshot(SqliteStore):
                 self._moment.db.backup(
                     target, pages=_COPY_PAGES, progress=lambda _, left, total: progress(total - left, total), sleep=0
                 )
+                # A file that is whole by itself; a server that opens it gives it a write-ahead log again.
+                target.execute("PRAGMA journal_mode = DELETE")
             finally:
                 target.close()
         file = os.open(path, os.O_RDONLY)

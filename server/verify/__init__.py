@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from server.config import Settings
-from server.log import open_reader
-from server.store import open_snapshot, store_path
+from server.log import LogReader, open_reader
+from server.store import Snapshot, open_snapshot, store_path
 from server.verify.report import Report
 
 Ask = Callable[[], dict[str, Any] | None]
@@ -35,3 +35,14 @@ def verify_settings(settings: Settings, ask: Ask, progress: Callable[[str], None
     report = verify(lambda: open_snapshot(settings.database), lambda: open_reader(settings.log), options, ask, progress)
     report.store = str(store_path(settings.database))
     return report
+
+
+def recount_ledger(
+    settings: Settings, store: Callable[[], Snapshot | None], log: Callable[[], LogReader | None],
+    progress: Callable[[str], None],
+) -> Report:  # fmt: skip
+    """The ledger of what these open, recounted as far as the store's blocks are not needed. Raises Unchecked."""
+    from server.app import engine_options
+    from server.verify.check import verify
+
+    return verify(store, log, engine_options(settings), lambda: None, progress, blocks=False)

@@ -14,6 +14,7 @@ from server.verify.report import Place, Report
 from server.verify.scratch import Held, Scratch
 from server.verify.sealed import Stored
 from server.verify.words import series_name, time_of
+from server.verify.writers import Gap
 
 ENGINE_ONLY = ("late_total", "squeezed", "expired")
 """What depends on the order in which panes are closed, and is left to the engine."""
@@ -133,19 +134,25 @@ def _name_gaps(report: Report, recount: Recount) -> None:
             "not the same content: one of them is not its own", first=other, second=position,
         )  # fmt: skip
     for gap in writers.gaps:
-        where = f"{gap.entries:,} entries of writer {gap.epoch:x} (its {gap.first:,} to {gap.last:,})"
+        many = "entries" if gap.entries > 1 else "entry"
+        where = f"{gap.entries:,} {many} of writer {gap.epoch:x} (its {gap.first:,} to {gap.last:,})"
         if gap.rows is None:
             report.notes.append(f"{where} are not in the log before entry {gap.before:,}; how many rows is not known")
         elif writers.missing_rows:
             report.differ(
                 "missing_rows",
-                f"{where} between the entries {gap.after:,} and {gap.before:,} of the log are not there: "
-                f"{gap.rows:,} rows",
+                f"{where} are not in the log: {gap.rows:,} rows{_when(gap)}",
                 0, gap.rows, writer=f"{gap.epoch:x}", after=gap.after, before=gap.before, entries=gap.entries,
             )  # fmt: skip
     if writers.missing_rows and not any(found.kind == "missing_rows" for found in report.differences):
         text = f"writers handed {writers.missing_rows:,} rows to the log that it does not hold"
         report.differ("missing_rows", text, 0, writers.missing_rows)
+
+
+def _when(gap: Gap) -> str:
+    if not gap.after:
+        return f", before entry {gap.before:,} of {time_of(gap.until)} UTC"
+    return f", between the entries {gap.after:,} of {time_of(gap.since)} and {gap.before:,} of {time_of(gap.until)} UTC"
 
 
 def check_store(report: Report, held: Held, stored: Stored, store: Snapshot) -> None:

@@ -43,11 +43,12 @@ class Overtaken(Exception):
 
 def verify(
     open_store: Callable[[], Snapshot | None], open_log: Callable[[], LogReader | None], options: Options, ask: Ask,
-    progress: Progress,
+    progress: Progress, blocks: bool = True,
 ) -> Report:  # fmt: skip
     """Verifies what these open. ask: the ledger of the server that runs, None where none does.
 
-    progress is told what is being done. Raises Unchecked where nothing can be verified.
+    blocks: without it the store's blocks are not read, only its checkpoint. progress is told what is being
+    done. Raises Unchecked where nothing can be verified.
     """
     for _ in range(TRIES):
         store, log = None, None
@@ -55,7 +56,7 @@ def verify(
             store, log = open_store(), open_log()
             if store is None and log is None:
                 raise Unchecked("there is neither a log nor a store; are the settings those of the server?")
-            return _Check(store, log, options, open_store, ask, progress).run()
+            return _Check(store, log, options, open_store, ask, progress).run(blocks)
         except Overtaken:
             continue
         except (StoreError, LogError, BadCheckpoint, OSError) as error:
@@ -77,7 +78,7 @@ class _Check:
         self._open_store, self._ask, self._progress = open_store, ask, progress
         self._report = Report(log=log.place if log is not None else "")
 
-    def run(self) -> Report:
+    def run(self, blocks: bool) -> Report:
         kept = self._store.checkpoints() if self._store is not None else []
         begin = kept[1][1] if len(kept) > 1 else 0
         found = _ahead(self._log.read(begin)) if self._log is not None else iter(())
@@ -97,7 +98,8 @@ class _Check:
             report.damage.append("there is no log beside the store: what came after its checkpoint is not known")
         self._compare_with_server()
         balance.check_log(report, self._scratch, self._recount)
-        self._count_store()
+        if blocks:
+            self._count_store()
         return report
 
     def _begin_recount(self) -> Recount:

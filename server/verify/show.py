@@ -15,7 +15,9 @@ def lines(report: Report) -> list[str]:
     """All of it, for a terminal."""
     when = f", {time_of(report.stamp)} UTC" if report.stamp else ""
     out = [f"store  {report.store or 'none'}", f"log    {report.log or 'none'}", ""]
-    if report.places:
+    if not report.generation:
+        out += ["There is no checkpoint yet: everything is in the log.", ""]
+    elif report.places:
         upto = f"checkpoint {report.generation} (entry {report.position:,}{when})"
         out += [f"Accepted up to {upto}, by where they are:", "", *_places(report), ""]
     out += [f"All rows up to entry {report.upto:,}{_at(report.last_stamp)}, "

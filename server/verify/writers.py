@@ -18,13 +18,15 @@ REMEMBERED = 10_000
 class Gap:
     """A stretch of a writer's entries that is not in the log.
 
-    after, before: positions of the entries around it. first, last: sequences of what is missing. rows: in it; None
-    where that is not known.
+    after, before: positions of the writer's entries around it; since, until: their stamps; 0 where there is none.
+    first, last: sequences of what is missing. rows: in it; None where that is not known.
     """
 
     epoch: int
     after: int
     before: int
+    since: int
+    until: int
     first: int
     last: int
     rows: int | None
@@ -37,9 +39,10 @@ class Gap:
 
 @dataclass(slots=True)
 class _Written:
-    """The last entry of a writer: where it is, its sequence, and how many rows it has written with it."""
+    """The last entry of a writer: where and when it is, its sequence, and how many rows it has written with it."""
 
     position: int
+    stamp: int
     sequence: int
     rows: int | None
 
@@ -100,8 +103,9 @@ class Writers:
             rows = entry.written
             self._weigh(epoch, rows)
         if skipped and (rows is None or rows > 0) and len(self.gaps) < MAX_GAPS:
-            after = before.position if before is not None else 0
-            self.gaps.append(Gap(epoch, after, position, known + 1, entry.sequence - 1, rows))
+            after, since = (before.position, before.stamp) if before is not None else (0, 0)
+            gap = Gap(epoch, after, position, since, entry.stamp, known + 1, entry.sequence - 1, rows)
+            self.gaps.append(gap)
         self.sequences[epoch] = entry.sequence
         if len(self.sequences) > MAX_WRITERS:
             del self.sequences[next(iter(self.sequences))]
@@ -117,4 +121,5 @@ class Writers:
 
 
 def _written(entry: Entry, position: int) -> _Written:
-    return _Written(position, entry.sequence, None if entry.written is None else entry.written + entry.rows)
+    rows = None if entry.written is None else entry.written + entry.rows
+    return _Written(position, entry.stamp, entry.sequence, rows)
