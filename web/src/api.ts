@@ -1,7 +1,7 @@
 // The HTTP questions the page asks, and the key it asks them with.
 
 import { sentence } from "./format";
-import { readColumns, toMs, type Columns, type EventRow, type Ledger, type MetricRow, type Query, type Stats } from "./protocol";
+import { readColumns, toMs, type Columns, type EventRow, type Ledger, type MetricRow, type Query, type RejectList, type Stats } from "./protocol";
 
 const KEY_SLOT = "streamgauge.key";
 const TIMEOUT = 10_000;
@@ -63,6 +63,7 @@ export const getNewestMetrics = (): Promise<MetricRow[]> => ask<MetricRow[]>("/a
 export const getNewestEvents = (): Promise<EventRow[]> => ask<EventRow[]>("/api/events?limit=100&time_range=1h");
 
 export const getLedger = (): Promise<Ledger> => ask<Ledger>("/api/ledger");
+export const getRejects = (): Promise<RejectList> => ask<RejectList>("/api/rejects?limit=20");
 
 /** One answer in columns, and the server time it stands for. */
 export async function askQuery(query: Query, signal: AbortSignal): Promise<{ at: number; columns: Columns }> {

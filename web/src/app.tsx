@@ -6,6 +6,7 @@ import { EventsView } from "./events";
 import { Header } from "./header";
 import { Help } from "./help";
 import { KeyForm } from "./key-form";
+import { LedgerDialog } from "./ledger/badge";
 import { Explore } from "./panels/explore";
 import { catalogue, connection, needsKey } from "./session";
 import { opened, search, section } from "./view";
@@ -21,6 +22,7 @@ export function App() {
         <Content />
       </main>
       <Help />
+      <LedgerDialog />
     </>
   );
 }

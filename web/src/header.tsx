@@ -1,11 +1,11 @@
 import { useRef } from "preact/hooks";
 import type { Section } from "./address";
 import { beat, behind } from "./clock";
-import { duration, grouped, plural, withUnit, zoneName } from "./format";
+import { duration, plural, withUnit, zoneName } from "./format";
 import { helpShown } from "./help";
-import type { Ledger } from "./protocol";
 import { isOwn } from "./catalogue";
-import { catalogue, connection, lastHeard, ledger, needsKey, retryNow, warnings } from "./session";
+import { LedgerBadge } from "./ledger/badge";
+import { catalogue, connection, lastHeard, needsKey, retryNow } from "./session";
 import { dark, setZone, toggleTheme, zone } from "./theme";
 import { TimeControl } from "./time-control";
 import { search, section, setSection } from "./view";
@@ -107,36 +107,6 @@ function Status() {
           {plural(metrics, "metric")} · {plural(items.length - metrics, "event type")}
         </span>
       )}
-    </p>
-  );
-}
-
-/** What was counted of a ledger's rows, by what became of them. */
-export function accountOf(found: Ledger): { total: number; rejected: number; balanced: boolean; words: string } {
-  const rejected = Object.values(found.rejected ?? {}).reduce((sum, count) => sum + count, 0);
-  const total = found.accepted + found.events + found.duplicate + rejected;
-  const reasons = Object.entries(found.rejected ?? {}).map(([reason, count]) => `${reason} ${grouped(String(count))}`);
-  const words = [
-    `${grouped(String(found.received))} rows received`,
-    `${grouped(String(found.accepted))} samples and ${grouped(String(found.events))} events accepted`,
-    `${grouped(String(found.duplicate))} duplicate`,
-    `${grouped(String(rejected))} rejected${reasons.length ? ` (${reasons.join(", ")})` : ""}`,
-  ];
-  return { total, rejected, balanced: total === found.received, words: words.join(" · ") };
-}
-
-/** Every row that came is accounted for: the two numbers are equal, or the badge says that they are not. */
-function LedgerBadge() {
-  const found = ledger.value;
-  if (!found) return <p class="ledger">ledger –</p>;
-  const { total, rejected, balanced, words } = accountOf(found);
-  const [came, counted] = [grouped(String(found.received)), grouped(String(total))];
-  const notes = [words, ...warnings.value].join("\n");
-  return (
-    <p class={`ledger ${balanced ? "" : "wrong"}`} title={notes}>
-      ledger {came} {balanced ? "=" : "≠"} {counted} <span aria-hidden="true">{balanced ? "✓" : "!"}</span>
-      {rejected > 0 && <span class="rejected"> {grouped(String(rejected))} rejected</span>}
-      {warnings.value.length > 0 && <span class="rejected"> {plural(warnings.value.length, "warning")}</span>}
     </p>
   );
 }

@@ -82,8 +82,30 @@ export interface Ledger {
   events: number;
   duplicate: number;
   late?: number;
+  late_total?: number;
+  squeezed?: number;
   folded?: number;
+  expired?: number;
   rejected: Record<string, number>;
+  in_panes?: { open: number; pending: number; stored: number };
+  balanced?: boolean;
+}
+
+/** A refused row as it came. */
+export interface Reject {
+  id: string;
+  at: string;
+  kind: "metric" | "event" | "body";
+  index: number | null;
+  reason: string;
+  message: string;
+  content: string;
+  cut: boolean;
+}
+
+export interface RejectList {
+  rejects: Reject[];
+  kept: number;
 }
 
 /** Milliseconds UTC of a time in either form; null where it is none. */

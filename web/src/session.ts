@@ -91,7 +91,11 @@ function pulse(): void {
   if (connection.peek().phase !== "connected" || document.visibilityState !== "visible") return;
   pinged = performance.now();
   outbox.put('{"type":"ping"}');
-  // A failure shows as the lost connection; the last count stays.
+  readLedger();
+}
+
+/** Asks for the ledger now. A failure shows as the lost connection; the last count stays. */
+export function readLedger(): void {
   getLedger().then(
     (found) => (ledger.value = found),
     () => undefined,
