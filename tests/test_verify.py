@@ -165,7 +165,8 @@ def test_the_same_on_redis(redis_server: RedisServer, tmp_path: Path) -> None:
     assert report.code == 0, report.as_dict()
     load.check(report.total)
     with Redis.from_url(redis_server.url, protocol=2) as redis:
-        entries: Any = redis.xrange(f"verify:{tmp_path.name}")
+        sealed = f"{report.position >> 20}-{report.position & (1 << 20) - 1}"
+        entries: Any = redis.xrange(f"verify:{tmp_path.name}", f"({sealed}")
         payloads = [fields[b"e"] for _, fields in entries]
         redis.xdel(f"verify:{tmp_path.name}", entries[with_rows(payloads, 5)][0])
     report = verify(tmp_path / "data", REDIS_URL=url)
