@@ -172,7 +172,9 @@ class Settings(BaseSettings):
     max_depth: int = Field(16, ge=1, le=100, description="Levels of nesting in the properties and metadata of an event")
     dedup_keys: int = Field(1_000_000, ge=0, description="Idempotency keys and row ids remembered")
     dedup_hours: Hours = Field(24, gt=0, description="Hours they are remembered")
-    max_rejects: int = Field(1000, ge=0, le=100_000, description="Refused rows kept to be looked at and sent again")
+    max_rejects: int = Field(
+        1000, ge=0, le=100_000, description="Refused rows kept to be looked at and sent again; 0 = none"
+    )
     store_stall: Seconds = Field(
         3600, gt=0, description="Seconds the store may stand still before rows are refused (503)"
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bad_input_support import check_ledger
-from tests.support import Streamgauge, lasting
+from tests.support import ROOT, Streamgauge, lasting
 
 GOOD = {"name": "level", "metric_type": "gauge", "value": 1}
 LONG = {"name": "l" * 300, "metric_type": "gauge", "value": 2, "tags": {"a": "<b>"}}
@@ -100,6 +103,34 @@ def test_rows_as_lines_can_be_mended_and_sent(server: Streamgauge) -> None:
     assert {row["timestamp"] for row in server.call("GET", "/api/metrics?name=level")} == {at}
     receipt = server.call("POST", "/api/metrics", mended, 202, **LINES)
     assert (receipt["accepted"], receipt["duplicate"]) == (0, 3)
+
+
+def command(server: Streamgauge, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the command line, told where the server is."""
+    whole = [sys.executable, "-m", "server.cli", *arguments, "--url", server.url]
+    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_line_shows_them_and_writes_them_to_be_sent(server: Streamgauge, tmp_path: Path) -> None:
+    server.call("POST", "/api/metrics", [{**GOOD, "value": "7"}, HOSTILE], 422)
+    server.call("POST", "/api/events", [{"event_type": "sign\x1bup"}, 5], 422)
+    shown = command(server, "rejects")
+    assert shown.returncode == 0 and "4 shown, 4 kept of 4 refused" in shown.stderr
+    assert "bad_value" in shown.stdout and "\x1b" not in shown.stdout and "\0" not in shown.stdout
+    assert len(command(server, "rejects", "--reason", "bad_value", "--limit", "1").stdout.splitlines()) == 3
+    written = command(server, "rejects", "--ndjson")
+    assert written.returncode == 1 and "1 are no JSON objects" in written.stderr
+    lines = [json.loads(line) for line in written.stdout.splitlines()]
+    assert [line.get("value") for line in lines] == ["7", 3, None]
+    mended = tmp_path / "rows.ndjson"
+    events = tmp_path / "events.ndjson"
+    events.write_text(json.dumps({**lines[2], "event_type": "signup"}))
+    mended.write_text("\n".join(json.dumps({**line, "value": 7, "name": "level"}) for line in lines[:2]))
+    for file in (mended, events):
+        sent = command(server, "send", "--file", str(file))
+        assert sent.returncode == 0, sent.stderr
+    assert values(server, "level") == [7, 7] and len(server.call("GET", "/api/events")) == 1
+    assert command(server, "rejects", "--ndjson", "--kind", "body").returncode == 2
 
 
 def test_they_are_taken_in_again_once(server: Streamgauge) -> None:

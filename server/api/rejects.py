@@ -116,7 +116,7 @@ RESEND = Spec(
         "after a limit was raised": {"reason": "too_long"},
         "with a field mended": {"kind": "metric", "reason": "bad_type", "set": {"metric_type": "gauge"}},
     },
-    errors=("too_many_requests", "log_full", "log_unavailable", "shutting_down"),
+    errors=("too_many_requests", "log_full", "log_unavailable", "store_stalled", "shutting_down"),
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from engine.model import Event
 from server.auth import App, Gate, Message, Receive, Send
 from server.config import Settings
 from server.counts import Counts
-from server.errors import ApiError
+from server.errors import CODES, ApiError
 from server.ingest import rejects
 from server.ingest.collector import Collector, Parts, Placed
 from server.limits import MAX_ID, RowLimits
@@ -152,7 +152,8 @@ class IngestApp:
         answer = await future
         receipt: dict[str, Any] = any_json(answer.body)
         if "accepted" not in receipt:
-            raise ApiError(answer.code, receipt["detail"]["message"], retry_after=1)
+            temporary = CODES[answer.code].temporary
+            raise ApiError(answer.code, receipt["detail"]["message"], retry_after=1 if temporary else None)
         return receipt
 
     async def _post(self, scope: Message, receive: Receive) -> Answer:

@@ -51,7 +51,7 @@ def test_the_badge_opens_the_breakdown(server: Streamgauge, page: Page, console:
     expect(rows.nth(1)).to_contain_text("name is missing")
     expect(rows.nth(2).locator("pre")).to_have_text(json.dumps(HOSTILE))
     assert dialog.locator("img").count() == 0
-    expect(dialog.locator(".mend")).to_contain_text(f"streamgauge send rejects.ndjson --url {server.url}")
+    expect(dialog.locator(".mend")).to_contain_text(f"streamgauge send --file rows.ndjson --url {server.url}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
     assert in_both_themes(page) == CLEAN

@@ -48,7 +48,7 @@ describe("the account of a ledger", () => {
 
 it("the lines for sending again name this server", () => {
   expect(mendLines("http://127.0.0.1:8000").split("\n")).toEqual([
-    "curl -s 'http://127.0.0.1:8000/api/rejects?format=ndjson' > rejects.ndjson",
-    "streamgauge send rejects.ndjson --url http://127.0.0.1:8000",
+    "streamgauge rejects --ndjson --url http://127.0.0.1:8000 > rows.ndjson",
+    "streamgauge send --file rows.ndjson --url http://127.0.0.1:8000",
   ]);
 });

@@ -91,7 +91,7 @@ function traitsOf(found: Ledger): Line[] {
 /** The lines that fetch the refused rows and send them again. */
 export function mendLines(origin: string): string {
   return [
-    `curl -s '${origin}/api/rejects?format=ndjson' > rejects.ndjson`,
-    `streamgauge send rejects.ndjson --url ${origin}`,
+    `streamgauge rejects --ndjson --url ${origin} > rows.ndjson`,
+    `streamgauge send --file rows.ndjson --url ${origin}`,
   ].join("\n");
 }
