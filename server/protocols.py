@@ -45,8 +45,9 @@ _PING = ping_frame()
 
 def refusal(status: int, phrase: bytes, body: bytes) -> bytes:
     """A whole HTTP response that ends its connection; the body is JSON."""
-    head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return head % (status, phrase, len(body)) + body
+    later = b"retry-after: 1\r\n" if status == 503 else b""
+    head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"
+    return head % (status, phrase, len(body), later) + body
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -236,13 +237,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with a deadline and a bound for the headers of each request."""
+    """HTTP/1.1 with a deadline and a bound for the headers of each request, and a bound for the connections."""
 
+    max_connections = 1 << 20
+    """Of all kinds, as many as there are file descriptors for."""
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            message = f"{self.max_connections} connections are open, and there are file descriptors for no more"
+            self._refuse(503, b"Service Unavailable", "too_many_connections", message)
+            return
         self._header_timer = self.loop.call_later(HEADER_TIMEOUT, self._headers_late)
 
     def connection_lost(self, exc: Exception | None) -> None:

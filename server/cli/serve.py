@@ -16,7 +16,7 @@ import uvicorn
 from server import logs
 from server.app import App
 from server.auth import check_bind
-from server.cli import heap
+from server.cli import descriptors, heap
 from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
 from server.log import LogError
@@ -76,6 +76,7 @@ async def serve(settings: Settings) -> int:
         ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=max(1 << 20, 4 * settings.max_message_bytes),
         timeout_graceful_shutdown=5, backlog=2048,
     )  # fmt: skip
+    HttpProtocol.max_connections = descriptors.room_for_connections()
     server = Server(config, app)
     announcer = asyncio.create_task(_announce(server, app, settings))
     trimmer = asyncio.create_task(heap.trim_when_idle(lambda: app.pipeline.appended_bytes))

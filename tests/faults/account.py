@@ -58,8 +58,12 @@ class Account:
     """All that was acknowledged. Senders settle their requests here, from any thread. lateness: ms."""
 
     lateness: int
-    floor: int = 0
-    """The least stamp an entry can have, where a clock has gone back."""
+    outages: bool = False
+    """Whether the log may be away for a while without a kill."""
+    floor: tuple[int, int] = (0, 0)
+    """(since when, the least stamp an entry can have), where the server's clock is, or was, ahead."""
+    ahead: int = 0
+    """By how much the server's clock is ahead at most, in ms."""
     metrics: int = 0
     events: int = 0
     duplicate: Bounds = field(default_factory=Bounds)
@@ -84,7 +88,8 @@ class Account:
             wanted = 201 if request.single else 202
             if request.conflict or not (request.rows or request.repeats):
                 wanted = 409 if request.conflict else answer_to_junk(status)
-                self.rejected.add(1, 1 + tries)
+                # A body that is no JSON is answered so even when the log takes no note of it.
+                self.rejected.add(0 if status == 400 and self.outages else 1, 1 + tries)
             if status != wanted or (status == 202 and answer["rejected"] != request.bad):
                 raise Misuse(f"{status} {str(answer)[:400]} to {request.headers} {request.body[:300]!r}")
             if status == 201:
@@ -128,9 +133,10 @@ class Account:
     def _judge(self, row: Row, begin: int, end: int) -> None:
         """Whether a row was late, where its entry was stamped between two moments."""
         if row.time is not None:
-            if row.time < max(begin, self.floor) - self.lateness:
+            since, floor = self.floor
+            if row.time < (max(begin, floor) if begin >= since else begin) - self.lateness:
                 row.late = True
-            elif row.time >= max(end, self.floor) - self.lateness:
+            elif row.time >= end + self.ahead - self.lateness:
                 row.late = False
 
     def _count(self, row: Row) -> None:

@@ -42,7 +42,7 @@ class Campaign:
         self.start = clock()
         for server in servers:
             server.settings.setdefault("ENABLE_QUERY_LOGGING", "false")
-        self.account = Account(round(lateness * 1000))
+        self.account = Account(round(lateness * 1000), outages=errors)
         self.senders = []
         for number in range(max(2, len(servers))):
             writer = Writer(f"w{number}", pick(f"{name} writer {number}"), self.start, clock)
@@ -51,6 +51,7 @@ class Campaign:
         self.kinds: Counter[str] = Counter()
         self.kills = 0
         self.compared = 0
+        self.verified = 0
         self.slowest_start = 0.0
 
     def begin(self) -> None:
@@ -84,12 +85,24 @@ class Campaign:
         for sender in self.senders:
             sender.settle()
 
-    def check(self) -> None:
-        """Every answer of every server is the recount, and none has said of a fault."""
+    def check(self, verify: bool = True) -> None:
+        """Every answer of every server is the recount, none has said of a fault, and `streamgauge verify` agrees."""
         self.catch_up()
         for server in self.servers:
             self.compared += recount(server, self.account, self.start, self.clock(), self.rng)
             self.listen_for_faults(server)
+        if verify:
+            for server in self.servers:
+                self.verify(server)
+
+    def verify(self, server: Streamgauge) -> None:
+        """The command recounts log and store by itself, beside the running server."""
+        self.verified += 1
+        command = [*server.command()[:-1], "verify", "--url", server.url]
+        done = subprocess.run(
+            command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"verify ends with {done.returncode}:\n{done.stdout}\n{done.stderr}"
 
     def listen_for_faults(self, server: Streamgauge) -> None:
         """No line of a server's output is one of a fault."""
@@ -157,7 +170,8 @@ class Campaign:
         kills = f"{self.kills} kills in {sum(self.kinds.values())} rounds ({kinds}); " if kinds else ""
         return (
             f"{kills}{account.metrics} samples and {account.events} events exact ({account.late} late, "
-            f"{account.unanswered} requests repeated), {self.compared} numbers compared{murky}; "
+            f"{account.unanswered} requests repeated), {self.compared} numbers compared{murky}, "
+            f"verify agreed {self.verified} times; "
             f"slowest start {self.slowest_start:.1f} s"
         )
 

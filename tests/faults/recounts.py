@@ -37,7 +37,7 @@ def recount(server: Streamgauge, account: Account, start: int, now: int, rng: ra
         for step, begin, end in windows(start, now):
             compared += check_panes(server, account, name, step, begin, end, rng)
         compared += check_whole(server, account, name, start - 500 * DAY, now + 15 * MINUTE, rng)
-    whole = {"group_by": list(LABELS), "from_": start - DAY, "to": now + 15 * MINUTE}
+    whole = {"group_by": list(LABELS), "from_": start - DAY, "to": now + account.ahead + 15 * MINUTE}
     rows = server.ask(f"metric:{ARRIVAL}", aggregation="sum", **whole)["data"]
     found = {series_of(ARRIVAL, row): (row["value"], row["count"]) for row in rows if row["count"]}
     assert found == {series: (cell.sum, cell.count) for series, cell in account.arrivals.items()}

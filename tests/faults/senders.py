@@ -13,6 +13,8 @@ from tests.faults.account import Account, Misuse
 from tests.faults.traffic import Request, Writer
 from tests.support import Streamgauge
 
+NOT_TAKEN = {"starting", "shutting_down", "too_many_requests", "too_many_connections", "log_full", "store_stalled"}
+"""What these codes refuse has certainly not been taken."""
 WAIT = 60.0
 """Seconds an answer may take at most: none may hang for ever."""
 
@@ -62,7 +64,7 @@ class Sender:
             self.refusals[code] = self.refusals.get(code, 0) + 1
             if "Retry-After" not in headers:
                 raise Misuse(f"{status} {code} without Retry-After")
-            if code not in ("starting", "shutting_down", "too_many_requests", "log_full"):
+            if code not in NOT_TAKEN:
                 request.tries.append((request.sent, self.writer.clock()))
             return False
         self.open.remove(request)
