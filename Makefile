@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PAGE_SOURCES := web/index.html web/vite.config.ts web/tsconfig.json \
 	$(wildcard web/public/* web/src/*.ts web/src/*.tsx web/src/*/*.ts web/src/*/*.tsx web/src/*/*.css)
 
-.PHONY: help setup serve test bench screenshots lint wheel page page-if-possible browser need-node
+.PHONY: help setup serve test faults bench screenshots lint wheel page page-if-possible browser need-node
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,6 +21,9 @@ test: setup ## run all tests: the page's, then the server's and those in a brows
 	npm --prefix web test --silent || status=1; \
 	$(PY) -m pytest tests || status=1; \
 	exit $$status
+
+faults: $(VENV)/.tested ## the long fault campaign, half an hour: kills, Redis, disks, clocks (FAULTS_SEED=… repeats one)
+	@$(PY) -m tests.faults
 
 bench: $(VENV)/.tested ## measure, and print a table
 	@$(PY) -m tests.benchmarks

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.account import Account
-from tests.faults.numbers import LOAD_SECONDS, pick, progress
+from tests.faults.numbers import LOAD_SECONDS, LONG, pick, progress
 from tests.faults.recounts import recount
 from tests.faults.senders import Load, Sender, under_load
-from tests.faults.traffic import Writer
+from tests.faults.traffic import NAMES, Writer
 from tests.support import ROOT, Streamgauge, position, wait_until
 
 START = 60.0
 """Seconds a start may take on a slow machine."""
 FAULTS = ("Traceback", " CRITICAL ", "exception")
+KINDS = ("load", "checkpoint", "start")
+"""When a server is killed: at any moment, in or after a checkpoint, or once more while it starts and replays."""
 NEW_SERIES_EVERY = 12
 """Rounds after which writers begin new series."""
 
@@ -33,9 +35,10 @@ class Campaign:
 
     def __init__(
         self, name: str, servers: list[Streamgauge], lateness: float = 2.0, connections: int = 2,
-        clock: Callable[[], int] = now_ms, errors: bool = False,
+        clock: Callable[[], int] = now_ms, errors: bool = False, thorough: bool = False,
     ) -> None:  # fmt: skip
-        """errors: whether the servers may log errors; tracebacks they may not, whatever happens."""
+        """thorough: all metrics are recounted in the short campaign too, not only some, drawn anew each time.
+        errors: whether the servers may log errors; tracebacks they may not, whatever happens."""
         self.name, self.servers, self.clock = name, servers, clock
         self.faults = FAULTS if errors else (*FAULTS, " ERROR ")
         self.rng = pick(f"{name} moments")
@@ -50,6 +53,7 @@ class Campaign:
             self.senders += [Sender(writer, self.account, server) for _ in range(connections)]
         self.kinds: Counter[str] = Counter()
         self.kills = 0
+        self.names = len(NAMES) if LONG or thorough else 2
         self.compared = 0
         self.verified = 0
         self.slowest_start = 0.0
@@ -62,8 +66,10 @@ class Campaign:
     def round(self, number: int) -> None:
         """One kill under load, a start, and the recount."""
         for sender in self.senders:
-            sender.writer.generation = number // NEW_SERIES_EVERY
-        kind = self.rng.choices(("load", "checkpoint", "start"), (4, 4, 3))[0]
+            sender.writer.generation = number // KINDS = ("load", "checkpoint", "start")
+"""When a server is killed: at any moment, in or after a checkpoint, or once more while it starts and replays."""
+NEW_SERIES_EVERY
+        kind = ("checkpoint", "start", "load")[number] if number < 3 else self.rng.choices(KINDS, (4, 4, 3))[0]
         victims = [server for server in self.servers if self.rng.random() < 0.7] or [self.rng.choice(self.servers)]
         before = self.account.metrics
         under_load(self.senders, lambda load: self._kill(load, victims, at_checkpoint=kind == "checkpoint"))
@@ -85,11 +91,11 @@ class Campaign:
         for sender in self.senders:
             sender.settle()
 
-    def check(self, verify: bool = True) -> None:
+    def check(self, verify: bool = LONG) -> None:
         """Every answer of every server is the recount, none has said of a fault, and `streamgauge verify` agrees."""
         self.catch_up()
         for server in self.servers:
-            self.compared += recount(server, self.account, self.start, self.clock(), self.rng)
+            self.compared += recount(server, self.account, self.start, self.clock(), self.rng, self.names)
             self.listen_for_faults(server)
         if verify:
             for server in self.servers:
@@ -159,6 +165,10 @@ class Campaign:
         begun = time.monotonic()
         server.start(START)
         self.slowest_start = max(self.slowest_start, time.monotonic() - begun)
+
+    def refusals(self) -> Counter[str]:
+        """How often each code of a refusal was answered."""
+        return sum((Counter(sender.refusals) for sender in self.senders), Counter())
 
     def figures(self) -> str:
         """What the closing table says."""

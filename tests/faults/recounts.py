@@ -30,10 +30,13 @@ def windows(start: int, now: int) -> Iterator[tuple[int, int, int]]:
             yield step, start - ages[oldest] - step, last
 
 
-def recount(server: Streamgauge, account: Account, start: int, now: int, rng: random.Random) -> int:
-    """Asserts that all answers are the recount; how many numbers were compared. start: of the campaign, in ms."""
+def recount(server: Streamgauge, account: Account, start: int, now: int, rng: random.Random, names: int) -> int:
+    """Asserts that all answers are the recount; how many numbers were compared.
+
+    start: of the campaign, in ms; names: how many of the metrics are asked for, drawn at random.
+    """
     compared = check_ledger(server, account)
-    for name in NAMES:
+    for name in rng.sample(list(NAMES), names):
         for step, begin, end in windows(start, now):
             compared += check_panes(server, account, name, step, begin, end, rng)
         compared += check_whole(server, account, name, start - 500 * DAY, now + 15 * MINUTE, rng)

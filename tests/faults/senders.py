@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.account import Account, Misuse
+from tests.faults.numbers import by_size
 from tests.faults.traffic import Request, Writer
 from tests.support import Streamgauge
 
 NOT_TAKEN = {"starting", "shutting_down", "too_many_requests", "too_many_connections", "log_full", "store_stalled"}
 """What these codes refuse has certainly not been taken."""
+PAUSE = by_size(0.004, 0.0)
+"""Seconds between two requests of a connection; the short campaign shares its machine with other tests."""
 WAIT = 60.0
 """Seconds an answer may take at most: none may hang for ever."""
 
@@ -36,6 +39,7 @@ class Sender:
         """Posts until the connection breaks or `stop`; a patient one goes on after refusals, repeating what it must."""
         try:
             while not stop.is_set():
+                stop.wait(PAUSE)
                 request = self.open[0] if patient and self.open else self.writer.next()
                 if not self.post(request):
                     if not patient:

@@ -26,7 +26,7 @@ def test_leaps_of_an_hour(tmp_path: Path) -> None:
             under_load(campaign.senders, lambda load: leap(load, campaign, server, LEAP), patient=True)
             ahead = campaign.account.floor[1]
             campaign.settle()
-            campaign.check(verify=False)
+            campaign.check()
             under_load(campaign.senders, lambda load: leap(load, campaign, server, 0), patient=True)
             campaign.settle()
             arrival_stands_still(server, ahead)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.campaign import START, Campaign
-from tests.faults.numbers import LONG, by_size, pick, result
+from tests.faults.numbers import by_size, pick, result
 from tests.faults.senders import Load, under_load
 from tests.faults.servers import fill, small_disk
 from tests.support import Streamgauge, wait_until
@@ -26,35 +26,27 @@ def test_full(tmp_path: Path) -> None:
         rng = pick("disk")
         try:
             for _ in range(int(by_size(1, 10))):
-                under_load(campaign.senders, lambda load: while_full(load, campaign, disk, rng.randrange(300_000)), True)
+                leave = rng.randrange(300_000)
+                under_load(campaign.senders, lambda load, leave=leave: while_full(load, campaign, disk, leave), True)
                 campaign.settle()
-                campaign.check(verify=LONG)
+                campaign.check()
             under_load(campaign.senders, lambda load: kill_while_full(load, campaign, disk), patient=False)
             if server.child is None:
                 server.start(START)
             campaign.settle()
             campaign.check()
-            result(campaign.name, f"refused meanwhile: {refusals(campaign)}; {campaign.figures()}")
+            result(campaign.name, f"refused meanwhile: {dict(campaign.refusals())}; {campaign.figures()}")
         finally:
             server.kill()
-
-
-def refusals(campaign: Campaign) -> dict[str, int]:
-    """How often each code was answered."""
-    found: dict[str, int] = {}
-    for sender in campaign.senders:
-        for code, times in sender.refusals.items():
-            found[code] = found.get(code, 0) + times
-    return found
 
 
 def while_full(load: Load, campaign: Campaign, disk: Path, leave: int) -> None:
     """Fills the disk under load, waits for the refusals and for a checkpoint that fails, and makes room again."""
     [server] = campaign.servers
     load.wait(20)
-    before = refusals(campaign).get("log_unavailable", 0)
+    before = campaign.refusals()["log_unavailable"]
     filler = fill(disk, leave)
-    wait_until(lambda: refusals(campaign).get("log_unavailable", 0) >= before + 5, START, "refusals")
+    wait_until(lambda: campaign.refusals()["log_unavailable"] >= before + 5, START, "refusals")
     wait_until(lambda: "is tried again" in server.output, START, "a checkpoint that fails")
     assert server.call("GET", "/health")["status"] == "ok"
     assert server.call("GET", "/ready")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 from tests.faults.campaign import START, Campaign
@@ -39,30 +38,39 @@ def server_in(directory: Path, name: str, **settings: object) -> Campaign:
     return campaign
 
 
-def test_locked_for_a_while(tmp_path: Path) -> None:
-    campaign = server_in(tmp_path, "store locked")
+def test_locked_for_a_while_and_for_too_long(tmp_path: Path) -> None:
+    campaign = server_in(tmp_path, "store locked", STORE_STALL=by_size(3, 20))
     [server] = campaign.servers
     try:
 
         def lock(load: Load) -> None:
             load.wait(20)
             wait_until(lambda: stored(tmp_path) > 0, START, "a checkpoint")
+            refused = campaign.refusals()["store_stalled"]
             held = Lock(tmp_path)
             try:
-                before, until = stored(tmp_path), time.monotonic() + by_size(2, 40)
-                while time.monotonic() < until:
-                    load.wait(10)
-                    assert server.ask("metric:f_delta", aggregation="sum", time_range="1h")["data"][0]["count"]
-                    assert server.call("GET", "/ready")
+                before = stored(tmp_path)
+                load.wait(20)  # rows pass while nothing can be stored
+                asked(server)
+                wait_until(lambda: campaign.refusals()["store_stalled"] > refused + 5, START, "refusals")
+                asked(server)
                 assert stored(tmp_path) == before
             finally:
                 held.release()
             wait_until(lambda: stored(tmp_path) > before, START, "a checkpoint after the lock")
             load.wait(20)
 
-        under_load(campaign.senders, lock, patient=True)
+        for _ in range(int(by_size(1, 4))):
+            under_load(campaign.senders, lock, patient=True)
         campaign.settle()
         campaign.check()
-        result(campaign.name, campaign.figures())
+        result(campaign.name, f"refused when it was too long: {dict(campaign.refusals())}; {campaign.figures()}")
     finally:
         server.kill()
+
+
+def asked(server: Streamgauge) -> None:
+    """Asserts that it lives and answers queries."""
+    assert server.call("GET", "/health")["status"] == "ok"
+    assert server.call("GET", "/ready")
+    assert server.ask("metric:f_delta", aggregation="sum", time_range="1h")["data"][0]["count"]
