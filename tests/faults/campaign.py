@@ -66,9 +66,7 @@ class Campaign:
     def round(self, number: int) -> None:
         """One kill under load, a start, and the recount."""
         for sender in self.senders:
-            sender.writer.generation = number // KINDS = ("load", "checkpoint", "start")
-"""When a server is killed: at any moment, in or after a checkpoint, or once more while it starts and replays."""
-NEW_SERIES_EVERY
+            sender.writer.generation = number // NEW_SERIES_EVERY
         kind = ("checkpoint", "start", "load")[number] if number < 3 else self.rng.choices(KINDS, (4, 4, 3))[0]
         victims = [server for server in self.servers if self.rng.random() < 0.7] or [self.rng.choice(self.servers)]
         before = self.account.metrics

@@ -11,6 +11,7 @@ import pytest
 
 from engine.engine import Engine
 from engine.model import Batch, Entry, pack_series_key
+from server.backlog import Backlog
 from server.log import LogUnavailable, Record
 from server.pipeline import Pipeline
 from server.wire.entry import unpack_entry
@@ -45,7 +46,8 @@ class Forgetful:
 async def river() -> AsyncIterator[tuple[Forgetful, Pipeline]]:
     """A pipeline that runs on such a log."""
     log: Any = Forgetful()
-    pipeline = Pipeline(log, Engine())
+    engine = Engine()
+    pipeline = Pipeline(log, engine, Backlog(engine, 60, 1 << 30))
     task = asyncio.create_task(pipeline.run())
     yield log, pipeline
     task.cancel()
