@@ -18,7 +18,8 @@ from redis import Redis
 
 from server import backup
 from server.backup import BackupError, Manifest
-from tests.support import RedisServer, Streamgauge
+from server.cli import main
+from tests.support import RedisServer, Streamgauge, free_port
 from tests.verify_support import LIVES, Load, settings_of, verify
 
 
@@ -114,9 +115,12 @@ def test_the_same_from_redis_to_redis_and_to_the_embedded_log(
         cursors = redis.hgetall(f"backup:{tmp_path.name}:0:cursors")
         assert list(cursors) == [b"engine"], "no cursor but the server's"
     assert backup.rehearse(tmp_path / "here" / "backup", settings_of(tmp_path / "unused"), quiet).code == 0
-    for folder, more in ((tmp_path / "there", {"REDIS_URL": urls[1]}), (tmp_path / "embedded", {})):
-        backup.restore(settings_of(folder / "data", **more), tmp_path / "here" / "backup", False, quiet)
-        check_start(folder, manifest, **more)
+    backup.restore(settings_of(tmp_path / "data"), tmp_path / "here" / "backup", False, quiet)
+    check_start(tmp_path, manifest)
+    there = settings_of(tmp_path / "there", REDIS_URL=urls[1])
+    backup.restore(there, tmp_path / "here" / "backup", False, quiet)
+    report = verify(tmp_path / "there", REDIS_URL=urls[1])
+    assert report.code == 0 and {name: report.total[name] for name in manifest.ledger} == manifest.ledger
     monkeypatch.setattr("server.log.redis_reader.WATCH_SECONDS", 0.1)  # nobody appends any more
     with pytest.raises(BackupError, match="there are data already"):
         settings = settings_of(tmp_path / "fresh", REDIS_URL=urls[1])
@@ -185,7 +189,27 @@ def test_data_are_renamed_only_when_asked_and_never_under_a_server(
         backup.restore(settings_of(tmp_path / "data"), made[0], False, quiet)
     done = backup.restore(settings_of(tmp_path / "data"), made[0], True, quiet)
     assert len(done.aside) == 2 and all(Path(name).exists() for name in done.aside)
-    check_start(tmp_path, made[1])
+    assert verify(tmp_path / "data").total["received"] == made[1].ledger["received"]
+
+
+def test_the_commands_say_what_they_did(
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**LIVES, "DATA_DIR": "data", "PORT": free_port()}.items():
+        monkeypatch.setenv(f"STREAMGAUGE_{name}", str(value))
+    accepted = f"{made[1].ledger['accepted']:,} rows"
+    assert main(["restore", str(made[0])]) == 0
+    assert f"restored {accepted}" in capsys.readouterr().out
+    assert main(["restore", str(made[0])]) == 2
+    assert "--replace renames them" in capsys.readouterr().err
+    assert main(["backup", "copy"]) == 0
+    assert accepted in capsys.readouterr().out
+    assert main(["verify", "--backup", "copy"]) == 0
+    assert "Everything agrees" in capsys.readouterr().out
+    (tmp_path / "copy" / "store.db").write_bytes(b"")
+    assert main(["verify", "--backup", "copy"]) == 2
+    assert "store.db has 0 bytes" in capsys.readouterr().err
 
 
 def test_a_backup_never_overwrites(made: tuple[Path, Manifest], tmp_path: Path) -> None:

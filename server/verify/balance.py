@@ -24,7 +24,7 @@ def check_log(report: Report, scratch: Scratch, recount: Recount) -> None:
     """The log after the checkpoint: the recount, the engine's replay and the server against one another."""
     held, engine = scratch.held, scratch.engine
     report.upto, report.last_stamp, report.entries = engine.position, engine.stamp, recount.entries
-    report.recount = recount.total.as_dict()
+    report.recount, report.series = recount.total.as_dict(), len(recount.names.keys)
     report.engine = engine.ledger.as_dict()
     report.total = added(held.ledger, report.recount)
     report.total |= {name: report.engine.get(name, 0) for name in ENGINE_ONLY}
@@ -134,14 +134,15 @@ def _name_gaps(report: Report, recount: Recount) -> None:
             "not the same content: one of them is not its own", first=other, second=position,
         )  # fmt: skip
     for gap in writers.gaps:
-        many = "entries" if gap.entries > 1 else "entry"
-        where = f"{gap.entries:,} {many} of writer {gap.epoch:x} (its {gap.first:,} to {gap.last:,})"
+        numbers = f"its {gap.first:,} to {gap.last:,}" if gap.entries > 1 else f"its number {gap.first:,}"
+        where = f"{gap.entries:,} {'entries' if gap.entries > 1 else 'entry'} of writer {gap.epoch:x} ({numbers})"
+        verb = "are" if gap.entries > 1 else "is"
         if gap.rows is None:
-            report.notes.append(f"{where} are not in the log before entry {gap.before:,}; how many rows is not known")
+            report.notes.append(f"{where} {verb} not in the log before entry {gap.before:,}; of how many rows, unknown")
         elif writers.missing_rows:
             report.differ(
                 "missing_rows",
-                f"{where} are not in the log: {gap.rows:,} rows{_when(gap)}",
+                f"{where} {verb} not in the log: {gap.rows:,} rows{_when(gap)}",
                 0, gap.rows, writer=f"{gap.epoch:x}", after=gap.after, before=gap.before, entries=gap.entries,
             )  # fmt: skip
     if writers.missing_rows and not any(found.kind == "missing_rows" for found in report.differences):

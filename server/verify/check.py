@@ -87,7 +87,7 @@ class _Check:
         held = self._scratch.held
         report = self._report
         report.generation, report.position, report.stamp = held.generation, held.position, held.stamp
-        report.sealed, report.series = held.ledger, len(held.keys)
+        report.sealed = held.ledger
         if kept and kept[0][0] != held.generation:
             report.damage.append(f"checkpoint {kept[0][0]} of the store is damaged; the one before it was used")
         self._recount = self._begin_recount()
@@ -164,7 +164,9 @@ class _Check:
             return
         text = f"{hole.path}, bytes {hole.start:,} to {hole.end:,}: the file {hole.why}"
         if hole.missing > 0:
-            text += f"; entries {hole.first:,} to {hole.last:,} are missing ({hole.missing:,})"
+            one = hole.missing == 1
+            text += f"; entry {hole.first:,} is" if one else f"; entries {hole.first:,} to {hole.last:,} are"
+            text += f" missing ({hole.missing:,})"
         if hole.last <= self._scratch.held.position and hole.first <= self._scratch.held.position:
             text += "; the checkpoint contains them"
         if text not in self._report.damage:

@@ -216,7 +216,7 @@ def verified(
 
 
 SETTINGS = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -233,7 +233,7 @@ def test_the_recount_agrees_with_the_engine(script: list[Any]) -> None:
     assert report.total == server.world.engine.ledger.as_dict()
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=25)
 @given(scripts, st.data())
 def test_an_entry_that_is_gone_is_missed(script: list[Any], data: st.DataObject) -> None:
     server = Server()
@@ -261,7 +261,7 @@ def test_an_entry_that_is_gone_is_missed(script: list[Any], data: st.DataObject)
     assert report.code == 1
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=25)
 @given(scripts, st.data())
 def test_a_row_too_many_in_any_block_is_noticed(script: list[Any], data: st.DataObject) -> None:
     server = Server()

@@ -12,7 +12,7 @@ import pytest
 from engine.engine import Engine
 from engine.model import Batch, Entry, Event
 from server.backlog import Backlog
-from server.log import LogFull, open_log
+from server.log import LogFull, LogUnavailable, open_log
 from server.pipeline import Pipeline
 from server.wire.entry import unpack_entry
 from tests.engine_support import T0
@@ -22,7 +22,13 @@ def rows(number: int) -> Batch:
     return Batch([b"gun\xff" + b"x"], np.zeros(number, np.int32), np.zeros(number), np.full(number, T0))
 
 
-async def test_what_the_log_refused_is_not_among_the_rows_written(tmp_path: Path) -> None:
+async def away(payload: bytes, attachment: object | None = None) -> int:
+    raise LogUnavailable("nobody answers")
+
+
+async def test_what_the_log_refused_is_not_among_the_rows_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = await open_log(f"file://{tmp_path}", max_bytes=20_000)
     engine = Engine()
     pipeline = Pipeline(log, engine, Backlog(engine, 60, 1 << 30))
@@ -32,6 +38,10 @@ async def test_what_the_log_refused_is_not_among_the_rows_written(tmp_path: Path
         await pipeline.submit(Entry(T0, batch=rows(number), rejected={"bad_json": 2}))
     with pytest.raises(LogFull):
         await pipeline.submit(Entry(T0, batch=rows(2000)))
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append", away)
+        with pytest.raises(LogUnavailable):
+            await pipeline.submit(Entry(T0, batch=rows(40)))
     several = [Entry(T0, batch=rows(5)), Entry(T0, events=[Event(T0, "e", None, None, b"{}")]), Entry(T0)]
     await asyncio.gather(*map(pipeline.submit, several))
     running.cancel()
