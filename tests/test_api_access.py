@@ -151,6 +151,7 @@ def test_cors(
         ("GET", "/api/events", None, "read", 200),
         ("GET", "/api/stats", None, "read", 200),
         ("GET", "/api/ledger", None, "read", 200),
+        ("GET", "/api/rejects", None, "read", 200),
         ("GET", "/api/alerts", None, "read", 200),
         ("GET", "/api/queries", None, "read", 200),
         ("GET", "/api/dashboards", None, "read", 200),
@@ -167,6 +168,15 @@ def test_keys_and_scopes(guarded: Streamgauge, method: str, path: str, body: Any
     assert guarded.call(method, path, body, 403, X_API_Key=KEYS[other])["detail"]["code"] == "forbidden"
     guarded.call(method, path, body, status, X_API_Key=KEYS[scope])
     guarded.call(method, path, body, status, Authorization=f"Bearer {KEYS['admin']}")
+
+
+def test_who_takes_refused_rows_in_again_may_read_them_too(guarded: Streamgauge) -> None:
+    """What is sent again is told apart by what is there already."""
+    guarded.call("POST", "/api/metrics", b"{", 400, X_API_Key=KEYS["ingest"])
+    for scope, status in (("ingest", 403), ("read", 403), ("admin", 200)):
+        guarded.call("POST", "/api/rejects/resend", {}, status, X_API_Key=KEYS[scope])
+    listed = guarded.call("GET", "/api/rejects", X_API_Key=KEYS["read"])
+    assert listed["kept"] == 1 and not any(key in str(listed) for key in KEYS.values())
 
 
 def test_keys_of_websockets(guarded: Streamgauge) -> None:

@@ -18,24 +18,24 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: str) -> None:
     store = open_store(url)
-    blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(600)}
+    blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(350)}
     store.write(Flush(1, 1, b"", blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
     counted: list[bytes] = []
 
     def rows(data: bytes) -> int:
         counted.append(data)
-        if len(counted) == 400:
+        if len(counted) == 300:
             raise StoreClosed("in the middle")
         return len(data)
 
     assert store.expire(2, 1) == 1 and let_go(url, store) == 0, "its rows are in the coarser blocks"
     with pytest.raises(StoreClosed):
-        store.expire(3, 550, rows)
+        store.expire(3, 330, rows)
     left = [key for key in blocks if key in store.read_blocks(list(blocks))]
-    assert 50 < len(left) < 600
+    assert 20 < len(left) < 350
     assert let_go(url, store) == sum(len(blocks[key]) for key in blocks if key not in left)
-    assert store.expire(3, 550, rows) == len(left) - 50
-    assert let_go(url, store) == sum(len(data) for key, data in blocks.items() if key.start < 550)
+    assert store.expire(3, 330, rows) == len(left) - 20
+    assert let_go(url, store) == sum(len(data) for key, data in blocks.items() if key.start < 330)
     store.close()
 
 
