@@ -154,7 +154,7 @@ def two_lives(folder: Path, seed: int, watch: Callable[[Streamgauge, Load], None
     return load
 
 
-# What a tamperer does. Each keeps every checksum right.
+# What a tamperer does. Each keeps every checksum right, and removes what would give it away too easily.
 
 
 class Tampered:
@@ -243,6 +243,7 @@ class Tampered:
         for number, payload in enumerate(payloads):
             out += _pack(self.position + 1 + number if renumber else after[payload], payload)
         path.write_bytes(out)
+        (self.folder / "log" / "end").unlink(missing_ok=True)  # it would tell that the log once reached further
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:

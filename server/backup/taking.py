@@ -122,10 +122,7 @@ class _Copied:
                 self._progress(f"log: {count:,} entries")
                 yield found
             elif not found.torn and found.last > self._after:
-                raise BackupError(
-                    f"{found.path}, bytes {found.start:,} to {found.end:,}: the file {found.why}; "
-                    "`streamgauge verify` says more"
-                )
+                raise BackupError(f"{found.path} {found.why}; `streamgauge verify` says more")
 
     def check_gaps(self, checkpoint: int) -> None:
         """What is missing must lie in the checkpoint: it was trimmed."""

@@ -162,7 +162,7 @@ class _Check:
                     "a start removes them"
                 )
             return
-        text = f"{hole.path}, bytes {hole.start:,} to {hole.end:,}: the file {hole.why}"
+        text = f"{hole.path} {hole.why}" + (f", bytes {hole.start:,} to {hole.end:,}" if hole.end > hole.start else "")
         if hole.missing > 0:
             one = hole.missing == 1
             text += f"; entry {hole.first:,} is" if one else f"; entries {hole.first:,} to {hole.last:,} are"
