@@ -89,11 +89,11 @@ class App:
             raise
         self.engine = Engine(engine_options(settings))
         await asyncio.to_thread(restore, self.engine, self.store)
-        first = await self.log.first()
-        if first > self.engine.position + 1:
+        trimmed = await self.log.trimmed()
+        if trimmed > self.engine.position:
             logger.error(
                 "the log begins at %d, but the store ends at %d: what lay between is not there any more. "
-                "Was the store deleted, or an older one put back?", first, self.engine.position,
+                "Was the store deleted, or an older one put back?", trimmed + 1, self.engine.position,
             )  # fmt: skip
         await self.log.start_after(self.engine.position)
         await self._wire(settings)

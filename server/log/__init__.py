@@ -112,6 +112,10 @@ class Log(Protocol):
         """Position of the oldest kept record; last + 1 when none is kept."""
         ...
 
+    async def trimmed(self) -> int:
+        """Position up to which records have been let go, 0 where none has; those kept may begin later."""
+        ...
+
     def size(self) -> int:
         """Bytes held, as last known."""
         ...

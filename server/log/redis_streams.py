@@ -126,7 +126,8 @@ class RedisLog:
             found = await self._client.get(epoch)
         self.epoch = text(found)
         if await self._client.execute_command("HGET", cursors, self._consumer) is None:
-            await self._client.execute_command("HSETNX", cursors, self._consumer, 0)
+            gone = min(map(int, await self._client.execute_command("HVALS", cursors)), default=0)
+            await self._client.execute_command("HSETNX", cursors, self._consumer, gone)
 
     async def _durability(self) -> str:
         found: dict[str, str] = {}
@@ -320,6 +321,7 @@ class RedisLog:
         # an entry is what makes the stream exist; it goes at once, its id stays the last one
         await self._client.execute_command("XADD", self._stream, format_id(position), "e", b"-")
         await self._client.execute_command("XTRIM", self._stream, "MINID", "=", format_id(position + 1))
+        await self._client.execute_command("HSET", f"{self._stream}:cursors", self._consumer, position)
 
     async def last(self) -> int:
         try:
@@ -338,6 +340,10 @@ class RedisLog:
         except (RedisError, OSError) as error:
             raise LogUnavailable(f"Redis does not answer: {error}") from error
         return parse_id(found[0][0]) if found else await self.last() + 1
+
+    async def trimmed(self) -> int:
+        first = await self.first()  # positions have gaps, so only the cursors tell what lay before it
+        return min([first - 1, *map(int, await self._client.execute_command("HVALS", f"{self._stream}:cursors"))])
 
     def size(self) -> int:
         return self._size

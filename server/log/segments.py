@@ -205,6 +205,9 @@ class SegmentLog:
     async def first(self) -> int:
         return self._segments[0].first
 
+    async def trimmed(self) -> int:
+        return self._segments[0].first - 1
+
     def size(self) -> int:
         return self._size
 

@@ -226,3 +226,24 @@ def test_our_parameters_leave_the_url() -> None:
         "b",
     )
     assert split_url("unix:///run/redis.sock?db=1") == ("unix:///run/redis.sock?db=1", "streamgauge:log", "engine")
+
+
+async def test_what_was_trimmed_is_told_apart_from_positions_that_never_were(redis_url: str) -> None:
+    engine = await RedisLog.open(redis_url)
+    positions = [await engine.append(b"%d" % i) for i in range(20)]
+    assert await engine.trimmed() == 0 < positions[0] - 1, "nothing has gone, although positions begin far above 1"
+    await engine.trim(positions[9])
+    assert positions[9] <= await engine.trimmed() < positions[10] == await engine.first()
+    late = await RedisLog.open(redis_url + "&consumer=late")
+    assert await late.trimmed() == positions[9], "what went before it came is missing to it"
+    await engine.trim(positions[15])
+    assert await engine.first() == positions[10], "from here on nothing goes while this one may need it"
+    await late.close()
+    await engine.start_after(positions[-1] + 50)
+    assert await engine.first() == positions[-1] + 51 and await engine.trimmed() == positions[9]
+    await engine.close()
+    alone = await RedisLog.open(redis_url.replace("stream=", "stream=other-"))
+    await alone.append(b"x")
+    await alone.start_after(1 << 61)
+    assert await alone.trimmed() == 1 << 61
+    await alone.close()

@@ -34,12 +34,15 @@ def test_embedded(tmp_path: Path) -> None:
 
 
 def test_two_servers_on_one_redis_stream(redis_server: RedisServer, tmp_path: Path) -> None:
+    stream = f"kills:{tmp_path.name}"
+    # Both are known before either starts, so that the first trims nothing that the second has not seen.
+    redis_server.ask(f"HSET {stream}:cursors one 0 two 0".encode())
     servers = [
         Streamgauge(
             tmp_path / name,
             {
                 **SETTINGS, "DATA_DIR": tmp_path / name / "data",
-                "REDIS_URL": f"{redis_server.url}?stream=kills:{tmp_path.name}&consumer={name}",
+                "REDIS_URL": f"{redis_server.url}?stream={stream}&consumer={name}",
             },
         )
         for name in ("one", "two")
