@@ -137,6 +137,8 @@ class Reject(NamedTuple):
     """At most MAX_REJECT_BYTES of it."""
     cut: bool
     """Whether the content is only the beginning."""
+    origin: bytes | None = None
+    """Of a request with an Idempotency-Key: a hash that the same row has whenever the request is repeated."""
 
 
 @dataclass(slots=True)

@@ -76,8 +76,9 @@ class Rejects:
 
 
 def _pack(kept: Kept) -> bytes:
-    kind, row, reason, message, field, content, cut = kept.reject
-    head = json.dumps((kind, row, reason, message, field, cut), separators=(",", ":")).encode()
+    kind, row, reason, message, field, content, cut, origin = kept.reject
+    known = None if origin is None else origin.hex()
+    head = json.dumps((kind, row, reason, message, field, cut, known), separators=(",", ":")).encode()
     return _HEAD.pack(kept.position, kept.stamp, kept.number, len(head), len(content)) + head + content
 
 
@@ -85,6 +86,7 @@ def _unpack(packed: bytes) -> Kept:
     position, stamp, number, head, content = _HEAD.unpack_from(packed)
     if len(packed) != _HEAD.size + head + content:
         raise ValueError("a refused row is cut off")
-    kind, row, reason, message, field, cut = json.loads(packed[_HEAD.size : _HEAD.size + head])
-    reject = Reject(kind, row, reason, message, field, packed[_HEAD.size + head :], cut)
+    kind, row, reason, message, field, cut, known = json.loads(packed[_HEAD.size : _HEAD.size + head])
+    origin = None if known is None else bytes.fromhex(known)
+    reject = Reject(kind, row, reason, message, field, packed[_HEAD.size + head :], cut, origin)
     return Kept(position, number, stamp, reject)

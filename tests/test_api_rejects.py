@@ -137,6 +137,12 @@ def test_they_are_taken_in_again_once(server: Streamgauge) -> None:
     }
     assert server.call("GET", "/api/rejects")["rejects"] == listed["rejects"], "not kept once more"
 
+    # A repeated request is not told apart from the first when its rows are refused, but when they are sent again.
+    for _ in range(2):
+        server.call("POST", "/api/metrics", [{**GOOD, "value": "x"}] * 2, 422, Idempotency_Key="once")
+    answer = resend(reason="bad_value", set={"value": 4, "name": "twice"})
+    assert (answer["accepted"], answer["duplicate"]) == (3, 2) and values(server, "twice") == [4, 4, 4]
+
     answer = resend(ids=[ids["bad_type"], "reject_other-1_0"], set={"metric_type": "gauge", "value": 9})
     assert (answer["sent"], answer["accepted"], answer["errors"]) == (1, 1, [])
     assert values(server, "level") == [9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
 from itertools import islice
 from typing import Any, Literal
 
@@ -136,7 +137,7 @@ def routes(answers: Answers, gate: Gate, send_again: SendAgain) -> list[Route]:
                  if before is None or (kept.position, kept.number) < before)  # fmt: skip
         found = list(islice(older, limit + 1))
         if form == "ndjson":
-            return _lines(answers, found[:limit])
+            return _lines(found[:limit])
         return {
             "rejects": [_shown(answers, kept) for kept in found[:limit]],
             "next": _id(answers, found[limit - 1]) if len(found) > limit else None,
@@ -191,7 +192,7 @@ def _place(answers: Answers, id: str) -> tuple[int, int]:
 
 
 def _shown(answers: Answers, kept: Kept) -> dict[str, Any]:
-    kind, row, reason, message, field, content, cut = kept.reject
+    kind, row, reason, message, field, content, cut, _ = kept.reject
     return {
         "id": _id(answers, kept), "offset": answers.offset(kept.position), "at": format_time(kept.stamp),
         "kind": kind, "index": row, "reason": reason, "message": message, "field": field,
@@ -199,16 +200,22 @@ def _shown(answers: Answers, kept: Kept) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _again(answers: Answers, kept: Kept, replaced: Mapping[str, Any]) -> bytes | None:
+def _row_id(kept: Kept) -> str:
+    """What a refused row is called when it is sent again: the same after a restore, or where its request came twice."""
+    place = b"%d %d %d " % (kept.stamp, kept.position, kept.number)
+    return f"reject_{blake2b(kept.reject.origin or place + kept.reject.content, digest_size=12).hexdigest()}"
+
+
+def _again(kept: Kept, replaced: Mapping[str, Any]) -> bytes | None:
     """One line of NDJSON; None where there is none to be had."""
     if kept.reject.cut or kept.reject.kind == "body":
         return None
-    row = row_again(kept.reject.content, kept.stamp, _id(answers, kept), replaced)
+    row = row_again(kept.reject.content, kept.stamp, _row_id(kept), replaced)
     return None if row is None else encode(row) + b"\n"
 
 
-def _lines(answers: Answers, newest: list[Kept]) -> Response:
-    made = [_again(answers, kept, {}) for kept in reversed(newest)]
+def _lines(newest: list[Kept]) -> Response:
+    made = [_again(kept, {}) for kept in reversed(newest)]
     lines = [line for line in made if line is not None]
     headers = {LEFT_OUT: str(len(made) - len(lines)), "Content-Disposition": 'attachment; filename="rejects.ndjson"'}
     return Response(b"".join(lines), media_type=NDJSON, headers=headers)
@@ -222,7 +229,7 @@ async def _resend(
     offset = None
     for kind in KINDS:
         of_kind = [kept for kept in oldest_first if kept.reject.kind == kind]
-        made = [(_id(answers, kept), _again(answers, kept, replaced)) for kept in of_kind]
+        made = [(_id(answers, kept), _again(kept, replaced)) for kept in of_kind]
         rows = [(id, line) for id, line in made if line is not None]
         counts["left_out"] += len(made) - len(rows)
         for part in _parts(rows):

@@ -21,6 +21,7 @@ from server.counts import Counts
 from server.errors import CODES, ApiError
 from server.ingest import rejects
 from server.ingest.collector import Collector, Parts, Placed
+from server.ingest.rejects import Keyed
 from server.limits import MAX_ID, RowLimits
 from server.wire.content import decode_body
 from server.wire.json_events import EventParser
@@ -35,7 +36,6 @@ _log = logging.getLogger(__name__)
 _LINES = (b"ndjson", b"jsonl", b"json-seq", b"x-json-stream")
 _BODY_REASONS = {"bad_json": "bad_json", "bad_request": "bad_body"}
 """Errors of a body as a whole that the ledger counts, as one refused row."""
-Keyed = tuple[bytes, bytes] | None
 _JSON = (b"content-type", b"application/json")
 _OPEN_CORS = (b"access-control-allow-origin", b"*")
 
@@ -211,7 +211,7 @@ class IngestApp:
             else:
                 admitted = self._admit_events(body, arrival, one, lines, keyed)
         except Refused as error:
-            kept = rejects.of_one(_KINDS[path], error, body)
+            kept = rejects.of_one(_KINDS[path], error, body, keyed)
             admitted = _Admitted(Parts(rejected={error.reason: 1}, rejects=kept), partial(self._refuse_one, error))
         except ApiError as error:
             reason = _BODY_REASONS.get(error.code)
@@ -233,7 +233,7 @@ class IngestApp:
             return Answer(202, Receipt().json())
         good = len(rows.batch)
         rejected = _count(rows.errors, rows.received - good)
-        kept = rejects.of_rows("metric", rows.errors)
+        kept = rejects.of_rows("metric", rows.errors, keyed)
         parts = Parts(batch=rows.batch if good else None, keyed=keyed, rejected=rejected, rejects=kept)
         return _Admitted(parts, lambda placed: self._answer_rows(placed, good, rows.errors, rejected, metrics=True))
 
@@ -246,7 +246,7 @@ class IngestApp:
             return Answer(202, Receipt().json())
         good = len(rows.events)
         rejected = _count(rows.errors, rows.received - good)
-        kept = rejects.of_rows("event", rows.errors)
+        kept = rejects.of_rows("event", rows.errors, keyed)
         parts = Parts(events=rows.events, keyed=keyed, rejected=rejected, rejects=kept)
         return _Admitted(parts, lambda placed: self._answer_rows(placed, good, rows.errors, rejected, metrics=False))
 

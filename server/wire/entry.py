@@ -186,7 +186,8 @@ def _unpack_rest(entry: Entry, rest: memoryview, rows: int) -> dict[int, bytes]:
             if not 0 <= first <= last <= size:
                 raise ValueError("the entry has a keyed request with rows that are not there")
     for reject in parts.rejects:
-        if reject.kind not in REJECT_KINDS or len(reject.content) > MAX_REJECT_BYTES:
+        origin = len(reject.origin or bytes(_HASH_BYTES))
+        if reject.kind not in REJECT_KINDS or len(reject.content) > MAX_REJECT_BYTES or origin != _HASH_BYTES:
             raise ValueError("the entry has a rejected row that is none")
     if any(count < 0 for count in parts.rejected.values()):
         raise ValueError("the entry counts rejected rows below 0")

@@ -16,7 +16,7 @@ from tests.engine_support import T0, World, entry
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 REJECTS = st.builds(
     Reject, st.sampled_from(REJECT_KINDS), st.none() | st.integers(0, 1 << 40), TEXT, TEXT, st.none() | TEXT,
-    st.binary(max_size=60), st.booleans(),
+    st.binary(max_size=60), st.booleans(), st.none() | st.binary(min_size=16, max_size=16),
 )  # fmt: skip
 ADDED = st.lists(st.lists(REJECTS, max_size=4), max_size=12)
 

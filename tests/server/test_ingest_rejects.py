@@ -53,7 +53,7 @@ def test_each_refused_row_comes_with_its_bytes(path: str, rows: list[Any], lines
     else:
         body = b"[" + b" , ".join(texts) + b"]"
     parser: Any = MetricParser(RowLimits()) if path == "/api/metrics" else EventParser(RowLimits())
-    found = rejects.of_rows(KIND[path], parser.many(body, NOW, lines).errors)
+    found = rejects.of_rows(KIND[path], parser.many(body, NOW, lines).errors, None)
     # One that is good for both is none of the bad; one that is good for the other alone is.
     wanted = [(place, text) for place, text, (_, row) in zip(places, texts, rows, strict=True) if row != GOOD[path]]
     assert [(reject.row, reject.content) for reject in found] == wanted
@@ -104,6 +104,18 @@ async def test_no_header_reaches_the_log_and_good_rows_are_not_kept() -> None:
     text = repr(kept(river))
     assert [r.content for r in kept(river)] == [b'{"bad": 1}', b"{"]
     assert not any(word in text for word in ("secret", "header", "once", "twice", '"gauge"'))
+
+
+async def test_a_repeated_request_refuses_the_same_rows() -> None:
+    river = FakeRiver()
+    app = make_app(river)
+    body = [{"bad": 1}, {"bad": 1}]
+    for key in ("one", "one", "other"):
+        await call(app, "/api/metrics", body, idempotency_key=key)
+    await call(app, "/api/metrics", body)
+    first, second, *again, other, one_more, bare, _ = (reject.origin for reject in kept(river))
+    assert again == [first, second] and bare is None
+    assert len({first, second, other, one_more}) == 4 and first is not None
 
 
 async def test_the_setting_turns_it_off() -> None:

@@ -39,7 +39,7 @@ EVENTS = st.builds(Event, INT64, TEXT, st.none() | TEXT, st.none() | TEXT, st.bi
 
 REJECTS = st.builds(
     Reject, st.sampled_from(REJECT_KINDS), st.none() | st.integers(0, 1 << 40), TEXT, TEXT, st.none() | TEXT,
-    st.binary(max_size=40), st.booleans(),
+    st.binary(max_size=40), st.booleans(), st.none() | HASH,
 )  # fmt: skip
 
 
@@ -205,8 +205,9 @@ def test_what_cannot_be_packed_is_refused() -> None:
     [
         Reject("row", 0, "bad_json", "", None, b"", False),
         Reject("metric", 0, "bad_json", "", None, bytes(MAX_REJECT_BYTES + 1), True),
+        Reject("metric", 0, "bad_json", "", None, b"", False, b"short"),
     ],
-    ids=["kind", "size"],
+    ids=["kind", "size", "origin"],
 )
 def test_a_rejected_row_that_is_none_is_refused(reject: Reject) -> None:
     with pytest.raises(ValueError, match="rejected row"):
