@@ -1,13 +1,12 @@
 """One verification from end to end.
 
-The store is read in one moment, then the log from before its checkpoint to its end; a server may be running on both.
-It trims the log behind the checkpoint before its newest one, so reading must not take longer than two checkpoints do;
-where it did, all begins anew.
+The store is opened at one moment; then a server that runs is asked where it is, and the log is read from before the
+store's checkpoint to there. The server trims the log behind the checkpoint before its newest one, so reading must not
+take longer than two checkpoints do; where it did, all begins anew.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
@@ -30,8 +29,6 @@ from server.wire.entry import unpack_entry
 TRIES = 5
 AHEAD_BYTES = 64 << 20
 """Bytes of the log that are taken into memory at once, before a server can trim them."""
-PATIENCE = 10.0
-"""Seconds a server may lag behind its log."""
 MAX_TABLES = 64
 Progress = Callable[[str], None]
 Ask = Callable[[], dict[str, Any] | None]
@@ -77,26 +74,32 @@ class _Check:
         self._store, self._log, self._options = store, log, options
         self._open_store, self._ask, self._progress = open_store, ask, progress
         self._report = Report(log=log.place if log is not None else "")
+        self._newest = 0
+        """Generation of the newest checkpoint as the store was opened."""
+        self._taken = False
+        """Whether all of the log was taken into memory."""
 
     def run(self, blocks: bool) -> Report:
+        report = self._report
         kept = self._store.checkpoints() if self._store is not None else []
+        self._newest = kept[0][0] if kept else 0
+        server = self._ask_server(kept[0][1] if kept else 0)
         begin = kept[1][1] if len(kept) > 1 else 0
-        found = _ahead(self._log.read(begin)) if self._log is not None else iter(())
+        found = self._ahead(self._log.read(begin)) if self._log is not None else iter(())
         self._progress("reading the checkpoint")
         self._scratch = Scratch(self._options, self._store)
         held = self._scratch.held
-        report = self._report
         report.generation, report.position, report.stamp = held.generation, held.position, held.stamp
         report.sealed = held.ledger
-        if kept and kept[0][0] != held.generation:
-            report.damage.append(f"checkpoint {kept[0][0]} of the store is damaged; the one before it was used")
+        if self._newest != held.generation:
+            report.damage.append(f"checkpoint {self._newest} of the store is damaged; the one before it was used")
         self._recount = self._begin_recount()
         self._position = held.position
-        self._read(found, None)
-        self._check_whole(held.position)
+        self._read(found, server)
+        if not self._taken:
+            self._check_whole(held.position)
         if self._log is None:
             report.damage.append("there is no log beside the store: what came after its checkpoint is not known")
-        self._compare_with_server()
         balance.check_log(report, self._scratch, self._recount)
         if blocks:
             self._count_store()
@@ -114,8 +117,21 @@ class _Check:
 
     # the log
 
-    def _read(self, found: Iterator[Record | Hole], upto: int | None) -> None:
-        """Recounts and replays the entries after the present position, to the end or up to a position."""
+    def _ahead(self, found: Iterator[Record | Hole]) -> Iterator[Record | Hole]:
+        """The same, after taking it into memory, or the first of it where it is long."""
+        taken: list[Record | Hole] = []
+        size = 0
+        for one in found:
+            taken.append(one)
+            size += len(one.payload) if isinstance(one, Record) else 0
+            if size >= AHEAD_BYTES:
+                return chain(taken, found)
+        self._check_whole(self._store.checkpoints()[0][1] if self._store is not None and self._newest else 0)
+        self._taken = True
+        return iter(taken)
+
+    def _read(self, found: Iterator[Record | Hole], server: int | None) -> None:
+        """Recounts and replays the entries after the checkpoint: to the end, or to where the server is."""
         held = self._scratch.held
         for one in found:
             if isinstance(one, Hole):
@@ -127,6 +143,8 @@ class _Check:
                 if one.position > self._position:
                     self._report.damage.append(f"entry {one.position} of the log cannot be read: {error}")
                 continue
+            if server is not None and one.position > server:
+                break
             if one.position <= held.position:
                 self._recount.writers.saw_before(entry, one.position, one.payload)
                 continue
@@ -135,8 +153,11 @@ class _Check:
             self._scratch.apply(entry, one.position)
             self._position = one.position
             self._progress(f"log: {self._recount.entries:,} entries after the checkpoint")
-            if upto is not None and one.position >= upto:
-                return
+        if server is not None and self._position != server:
+            self._report.differ(
+                "offset", f"the server is at entry {server:,}, the log's newest until there is {self._position:,}",
+                server, self._position,
+            )  # fmt: skip
 
     def _check_gap(self, position: int) -> None:
         """Holes tell what is missing between two entries, but not what is missing before the first."""
@@ -156,7 +177,7 @@ class _Check:
 
     def _note_hole(self, hole: Hole) -> None:
         if hole.torn:
-            if self._ask() is None:
+            if self._report.server is None:
                 self._report.notes.append(
                     f"{hole.path} ends with {hole.end - hole.start:,} bytes of a write that was cut off; "
                     "a start removes them"
@@ -181,7 +202,7 @@ class _Check:
             kept = now.checkpoints()
         finally:
             now.close()
-        return kept[0][0] - self._scratch.held.generation if kept else 0
+        return kept[0][0] - self._newest if kept else 0
 
     def _check_whole(self, after: int) -> None:
         """Raises Overtaken where entries after a position may have been trimmed before they were read."""
@@ -192,28 +213,23 @@ class _Check:
 
     # the server
 
-    def _compare_with_server(self) -> None:
-        until = time.monotonic() + PATIENCE
-        while (answer := self._ask()) is not None:
-            epoch, position = parse_offset(str(answer["offset"]))
-            if self._log is None or epoch != self._log.epoch:
-                self._report.notes.append("the server that answers has another log: it was not compared")
-                return
-            if position < self._position and time.monotonic() < until:
-                self._progress("waiting for the server to read its log")
-                time.sleep(0.1)
-                continue
-            before = self._position
-            if position > before:
-                self._read(self._log.read(before), position)
-                self._check_whole(before)
-            if self._position != position:
-                self._report.differ(
-                    "offset", f"the server is at entry {position:,}, the log's newest is {self._position:,}",
-                    position, self._position,
-                )  # fmt: skip
-            self._report.server = answer
-            return
+    def _ask_server(self, checkpoint: int) -> int | None:
+        """The position of the server that runs on these data, whose ledger goes to the report; None without one.
+
+        It is asked before the log is read: so what it had applied is in what is read.
+        """
+        answer = self._ask()
+        if answer is None:
+            return None
+        epoch, position = parse_offset(str(answer["offset"]))
+        if self._log is None or epoch != self._log.epoch:
+            self._report.notes.append("the server that answers has another log: it was not compared")
+            return None
+        if position < checkpoint:
+            self._report.notes.append("the server that answers has not read its log yet: it was not compared")
+            return None
+        self._report.server = answer
+        return position
 
     # the store
 
@@ -232,15 +248,3 @@ class _Check:
         )  # fmt: skip
         stored.run()
         balance.check_store(self._report, held, stored, self._store)
-
-
-def _ahead(found: Iterator[Record | Hole]) -> Iterator[Record | Hole]:
-    """The same, after taking the first of it into memory."""
-    taken: list[Record | Hole] = []
-    size = 0
-    for one in found:
-        taken.append(one)
-        size += len(one.payload) if isinstance(one, Record) else 0
-        if size >= AHEAD_BYTES:
-            return chain(taken, found)
-    return iter(taken)
