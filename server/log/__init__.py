@@ -66,10 +66,14 @@ class Log(Protocol):
     setbacks: int
     """How often the log has lost records that were followed already: what later ones rest on must be said again."""
 
-    async def append(self, payload: bytes, attachment: object | None = None) -> int:
+    reached: int
+    """As of `open`, the newest position it is known to have had; above `last` where its end has gone missing."""
+
+    async def append(self, payload: bytes, attachment: object | None = None, note: bytes = b"") -> int:
         """Append a payload (1 byte to 256 MiB) and return its position once it is as durable as `mode` says.
 
-        The order of the calls is the order in the log. A cancelled call may still have appended.
+        The order of the calls is the order in the log. A cancelled call may still have appended. note: at most 32
+        bytes, which a back-end that remembers how far it has reached keeps beside the position.
         Raises LogFull and LogUnavailable.
         """
         ...
@@ -98,9 +102,10 @@ class Log(Protocol):
         ...
 
     async def start_after(self, position: int) -> None:
-        """Make every later append land above `position`, giving up the records kept, when the log ends before it.
+        """Begin after a checkpoint of `position`: to be called before `follow` and the first append.
 
-        For a start whose checkpoint is ahead of the log (its end was lost). Does nothing otherwise.
+        Where the log ends before it, later appends land above it and the records kept are given up. Raises LogDamaged
+        where records above it are known to be missing.
         """
         ...
 

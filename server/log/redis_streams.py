@@ -79,6 +79,7 @@ class RedisLog:
         self.epoch = ""
         self.mode = ""
         self.setbacks = 0
+        self.reached = 0
 
     @classmethod
     async def open(
@@ -138,7 +139,7 @@ class RedisLog:
             found.clear()
         return durability(found)
 
-    async def append(self, payload: bytes, attachment: object | None = None) -> int:
+    async def append(self, payload: bytes, attachment: object | None = None, note: bytes = b"") -> int:
         if self._closed or self._failure:
             raise LogUnavailable(self._failure or "the log is closed")
         if not 0 < len(payload) <= MAX_PAYLOAD:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from server.log.end_mark import End, known_end
 from server.log.segment_file import (
     HEADER_BYTES,
     MAX_PAYLOAD,
@@ -52,7 +53,8 @@ class Hole:
     first, last: the positions that are missing, both included; last is first - 1 where none is known to be missing.
     why: completes "the file …". torn: nothing sound comes after it in the whole log, so how much is missing cannot be
     told from here, and a crash in the middle of a write leaves the same. strays: first and last position of the sound
-    records in it, which repeat others or stand where they do not belong.
+    records in it, which repeat others or stand where they do not belong. note: of the last of the missing records,
+    where the log is known to have reached it (see server.log.end_mark).
     """
 
     path: Path
@@ -63,6 +65,7 @@ class Hole:
     why: str
     torn: bool = False
     strays: tuple[int, int] | None = None
+    note: bytes = b""
 
     @property
     def missing(self) -> int:
@@ -84,9 +87,12 @@ class _File:
 def scan(directory: Path, after: int = 0) -> Iterator[Good | Hole]:
     """All records and holes of a log, in order. after: whole files that end at or below this position are left out.
 
-    Takes memory for a stretch of 1 MiB and the largest record. Raises OSError where a file cannot be read.
+    What the log is known to have had beyond its end is a hole too. Takes memory for a stretch of 1 MiB and the largest
+    record. Raises OSError where a file cannot be read.
     """
-    files = _files(directory)
+    mark = known_end(directory, "")  # before the files are looked at: it tells no more than they hold
+    files, epoch = _files(directory)
+    end = mark if known_end(directory, epoch).position else End()
     while len(files) > 1 and 0 < files[1].first <= after + 1 and not files[1].foreign:
         del files[0]
     expected = 0
@@ -97,17 +103,27 @@ def scan(directory: Path, after: int = 0) -> Iterator[Good | Hole]:
         except FileNotFoundError:
             if not any(older.path.exists() for older in files[:number]):
                 expected = 0  # trimmed, like all before it
+                end = end if later else End()
             continue
         try:
             for found in _scan_file(handle, file, expected or file.first, later[0] if later else 0):
+                if isinstance(found, Good):
+                    expected = found.position + 1
+                elif found.torn and end.position >= found.first:
+                    found = replace(found, last=end.position, torn=False, note=end.note)
+                if isinstance(found, Hole):
+                    expected = max(expected, found.last + 1)
                 yield found
-                expected = found.position + 1 if isinstance(found, Good) else max(expected, found.last + 1)
         finally:
             os.close(handle)
+    if end.position >= max(expected, 1):
+        path, size = (files[-1].path, files[-1].path.stat().st_size) if files else (directory, 0)
+        why = f"ends with entry {expected - 1}" if expected else "has no files"
+        yield Hole(path, size, size, max(expected, 1), end.position, why, note=end.note)
 
 
-def _files(directory: Path) -> list[_File]:
-    """The segment files in order of their first positions."""
+def _files(directory: Path) -> tuple[list[_File], str]:
+    """The segment files in order of their first positions, and the epoch of the log."""
     files = [_look(path) for path in sorted(directory.glob(f"*{SUFFIX}"))]
     files.sort(key=lambda file: (file.first, bool(file.fault)))
     known = Counter(file.epoch for file in reversed(files) if file.epoch)
@@ -115,7 +131,7 @@ def _files(directory: Path) -> list[_File]:
     for file in files:
         if file.epoch and file.epoch != ours:
             file.fault, file.foreign = f"is a segment of another log ({file.epoch}, this one is {ours})", True
-    return files
+    return files, ours
 
 
 def _look(path: Path) -> _File:

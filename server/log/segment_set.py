@@ -10,8 +10,10 @@ import secrets
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from server.log import LogDamaged, LogUnavailable
+from server.log.end_mark import End, known_end
 from server.log.segment_file import (
     HEADER_BYTES,
     SUFFIX,
@@ -22,6 +24,7 @@ from server.log.segment_file import (
     pack_header,
     parse_header,
     read_chunk,
+    sound_record,
 )
 
 log = logging.getLogger(__name__)
@@ -64,8 +67,22 @@ def create(directory: Path, epoch: str, first: int) -> tuple[Segment, int]:
     return Segment(path, first, len(header)), file
 
 
-def lock_and_recover(path: Path) -> tuple[int, list[Segment], int, str]:
-    """Lock the directory and find its segments: (lock, segments, last position, epoch)."""
+class Found(NamedTuple):
+    """The segments of a directory, and how they end.
+
+    last: the newest sound position. tail: the byte of the newest file behind which it holds no sound record, where a
+    crash has cut off a write; None where it ends sound. end: how far the log is known to have reached.
+    """
+
+    segments: list[Segment]
+    last: int
+    epoch: str
+    tail: int | None
+    end: End
+
+
+def lock_and_recover(path: Path) -> tuple[int, Found]:
+    """Lock the directory and find its segments: (lock, what was found)."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -79,16 +96,20 @@ def lock_and_recover(path: Path) -> tuple[int, list[Segment], int, str]:
             raise LogUnavailable(f"the log in {path} is in use by another process (pid {owner})") from error
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        segments, last, epoch = recover(path)
-        if not segments:
+        found = recover(path)
+        if not found.segments:
+            if found.end.position:
+                raise LogDamaged(f"the log in {path} has lost all its files; it had reached entry {found.end.position}")
+            for left in path.glob(f"*{SUFFIX}"):  # never begun
+                left.unlink()
             epoch = secrets.token_hex(6)
             segment, file = create(path, epoch, 1)
             os.close(file)
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             os.fsync(directory)
             os.close(directory)
-            segments = [segment]
-        return lock, segments, last, epoch
+            found = Found([segment], 0, epoch, None, End())
+        return lock, found
     except OSError as error:
         os.close(lock)
         raise LogUnavailable(f"the log in {path} cannot be opened: {error.strerror}") from error
@@ -97,16 +118,17 @@ def lock_and_recover(path: Path) -> tuple[int, list[Segment], int, str]:
         raise
 
 
-def recover(directory: Path) -> tuple[list[Segment], int, str]:
-    """Find the segments of a directory after whatever ended the last writer: (segments, last position, epoch).
+def recover(directory: Path) -> Found:
+    """Find the segments of a directory after whatever ended the last writer. Changes nothing.
 
-    What a crash cut short at the very end is cut off; anything else that is wrong raises LogDamaged. Only the newest
-    segment is read through, the others are checked when they are followed.
+    Only the newest segment is read through, the others are checked when they are followed. A stretch in it that is
+    damaged, with sound records behind, is left to the followers: it matters only to those who come from before it.
+    Raises LogDamaged where a file as a whole is not what it should be.
     """
     paths = sorted(directory.glob(f"*{SUFFIX}"))
-    if paths and _never_begun(paths[-1]):
-        log.warning("log: %s was never begun and is removed", paths[-1])
-        paths.pop().unlink()
+    while paths and _never_begun(paths[-1]):
+        log.warning("log: %s was never begun", paths[-1])
+        paths.pop()
     segments: list[Segment] = []
     epochs: set[str] = set()
     for path in paths:
@@ -120,10 +142,12 @@ def recover(directory: Path) -> tuple[list[Segment], int, str]:
         epochs.add(epoch)
         segments.append(Segment(path, first, path.stat().st_size))
     if not segments:
-        return [], 0, ""
+        return Found([], 0, "", None, known_end(directory, ""))
     if len(epochs) > 1:
         raise LogDamaged(f"the log is damaged: {directory} holds segments of different logs")
-    return segments, _cut_torn_tail(segments[-1]), epochs.pop()
+    epoch = epochs.pop()
+    last, tail = _read_through(segments[-1])
+    return Found(segments, last, epoch, tail, known_end(directory, epoch))
 
 
 def _never_begun(path: Path) -> bool:
@@ -133,27 +157,41 @@ def _never_begun(path: Path) -> bool:
         return not any(head) and not any(file.read(_SCAN_BYTES)) if len(head) == HEADER_BYTES else True
 
 
-def _cut_torn_tail(segment: Segment) -> int:
-    """Read the newest segment through, cut what a crash left at its end; the last position."""
+def _read_through(segment: Segment) -> tuple[int, int | None]:
+    """Read the newest segment: (its last position, the byte where a torn tail begins)."""
     limit, offset, position = segment.size, HEADER_BYTES, segment.first
-    with segment.path.open("r+b") as handle:
+    with segment.path.open("rb") as handle:
         file = handle.fileno()
-        try:
-            while offset < limit:
+        while offset < limit:
+            try:
                 chunk = read_chunk(file, offset, limit, position, _SCAN_BYTES)
                 segment.marks.append((position, offset))
                 offset, position = chunk.offset, chunk.position
-        except BadSegment as error:
-            later = find_sound(file, error.at, limit, position)
-            if later is not None:
-                raise LogDamaged(
-                    f"the log is damaged: {segment.path} {error}, but sound records follow from byte {later}"
-                ) from error
-            log.warning("log: %s %s; %d bytes of a cut-off write are removed", segment.path, error, limit - error.at)
-            os.ftruncate(file, error.at)
-            os.fsync(file)
-            segment.size = error.at
-    return position - 1
+            except BadSegment as error:
+                found = find_sound(file, error.at, limit, position)
+                if found is None:
+                    return position - 1, error.at
+                sound = sound_record(file, found, limit)
+                if sound is None or sound[0] < position:
+                    raise LogDamaged(
+                        f"the log is damaged: {segment.path} {error}; a record stands there that does not belong"
+                    ) from error
+                log.warning("log: %s %s, but sound records follow from byte %d", segment.path, error, found)
+                offset, position = found, sound[0]
+    return position - 1, None
+
+
+def clear_tail(segment: Segment, tail: int | None) -> None:
+    """Cut what a crash left behind the last sound record, and remove a file that was never begun. Raises OSError."""
+    for path in segment.path.parent.glob(f"*{SUFFIX}"):
+        if path.name > segment.path.name:
+            path.unlink()
+    if tail is not None:
+        log.warning("log: %s: %d bytes of a cut-off write are removed", segment.path, segment.size - tail)
+        with segment.path.open("r+b") as file:
+            file.truncate(tail)
+            os.fsync(file.fileno())
+        segment.size = tail
 
 
 class SegmentReader:
@@ -187,7 +225,14 @@ class SegmentReader:
                 raise LogDamaged(f"the log is damaged: {segment.path} has disappeared") from None
             return []  # trimmed meanwhile: the next read starts with what is kept
         except BadSegment as error:
-            raise LogDamaged(f"the log is damaged: {segment.path} {error}") from error
+            if position > after:
+                raise LogDamaged(f"the log is damaged: {segment.path} {error}") from error
+            # what lies before is not asked for
+            place = await asyncio.to_thread(_next_place, segment.path, error.at, limit, position, after + 1)
+            if place is None:
+                raise LogDamaged(f"the log is damaged: {segment.path} {error}") from error
+            self._place = place
+            return []
         self._place = (chunk.position, chunk.offset)
         if chunk.offset >= limit and following is not None and chunk.position != following.first:
             raise LogDamaged(f"the log is damaged: {segment.path} ends before position {following.first - 1}")
@@ -201,3 +246,14 @@ def _read_file(path: Path, offset: int, limit: int, position: int, budget: int) 
         return read_chunk(file, offset, limit, position, budget)
     finally:
         os.close(file)
+
+
+def _next_place(path: Path, at: int, limit: int, lowest: int, highest: int) -> tuple[int, int] | None:
+    """The (position, byte) of the next sound record behind damage at byte `at`, when it is in [lowest, highest]."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = find_sound(file, at, limit, lowest, highest)
+        sound = None if found is None else sound_record(file, found, limit)
+    finally:
+        os.close(file)
+    return (sound[0], found) if found is not None and sound is not None and lowest <= sound[0] <= highest else None

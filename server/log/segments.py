@@ -2,6 +2,7 @@
 
     DIR/lock                            held with flock while the log is open
     DIR/00000000000000000001.segment    see segment_file; the newest one is appended to
+    DIR/end                             how far the log has reached, see end_mark
 
 An append is one write to the page cache, so a kill loses nothing; a thread syncs to disk every LOG_FSYNC ms, or, with
 `always`, before the append returns (all appends that wait share one sync). Live followers get records in memory; one
@@ -19,8 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
+from server.log.end_mark import End, EndMark
 from server.log.segment_file import MAX_PAYLOAD, RECORD, pack_record_head
-from server.log.segment_set import Segment, SegmentReader, create, lock_and_recover
+from server.log.segment_set import Found, Segment, SegmentReader, clear_tail, create, lock_and_recover
 from server.log.syncer import Syncer
 
 log = logging.getLogger(__name__)
@@ -35,13 +37,16 @@ class SegmentLog:
     """See `server.log.Log`; made by `open`."""
 
     def __init__(
-        self, path: Path, lock: int, segments: list[Segment], last: int, epoch: str, sync_ms: int, max_bytes: int
+        self, path: Path, lock: int, found: Found, sync_ms: int, max_bytes: int
     ) -> None:
+        segments, epoch = found.segments, found.epoch
         self._path = path
         self._lock = lock
         self._loop = asyncio.get_running_loop()
         self._segments = segments
-        self._last = last
+        self._last = found.last
+        self._tail = found.tail
+        self._mark: EndMark | None = None
         self._size = sum(segment.size for segment in segments)
         self._max_bytes = max_bytes
         self._segment_bytes = max(4096, min(SEGMENT_BYTES, max_bytes // 8))
@@ -52,6 +57,8 @@ class SegmentLog:
         self._syncer = Syncer(self._loop, path, sync_ms / 1000, self._refuse)
         self.epoch = epoch
         self.setbacks = 0
+        self.reached = max(found.last, found.end.position)
+        self._known_end = found.end
         loss = f"the last {sync_ms} ms (LOG_FSYNC)" if sync_ms else "nothing that was acknowledged (LOG_FSYNC=always)"
         self.mode = (
             f"embedded log in {path}: a kill of Streamgauge loses nothing that was acknowledged, "
@@ -66,9 +73,11 @@ class SegmentLog:
         if fsync != "always" and not (fsync.isdecimal() and int(fsync) > 0):
             raise ValueError(f"LOG_FSYNC is a number of milliseconds above 0, or always; not {fsync!r}")
         path = Path(directory)
-        lock, segments, last, epoch = await asyncio.to_thread(lock_and_recover, path)
+        lock, found = await asyncio.to_thread(lock_and_recover, path)
         try:
-            made = cls(path, lock, segments, last, epoch, 0 if fsync == "always" else int(fsync), max_bytes)
+            made = cls(path, lock, found, 0 if fsync == "always" else int(fsync), max_bytes)
+            if found.end.position <= found.last:
+                made._begin()
         except OSError as error:
             os.close(lock)
             raise LogUnavailable(f"the log in {path} cannot be written: {error.strerror}") from error
@@ -76,9 +85,19 @@ class SegmentLog:
             made._segment_bytes = segment_bytes
         return made
 
-    async def append(self, payload: bytes, attachment: object | None = None) -> int:
+    def _begin(self) -> None:
+        """Make the log ready for appends: clear what a crash has left at its end, and begin a new mark."""
+        clear_tail(self._segments[-1], self._tail)
+        self._size = sum(segment.size for segment in self._segments)
+        self._tail = None
+        note = self._known_end.note if self._known_end.position == self._last else b""
+        self._mark = self._syncer.mark = EndMark(self._path, self.epoch, End(self._last, note))
+
+    async def append(self, payload: bytes, attachment: object | None = None, note: bytes = b"") -> int:
         if self._refusal:
             raise LogUnavailable(self._refusal)
+        if self._mark is None:
+            raise LogUnavailable(f"the log in {self._path} has lost its end, from entry {self._last + 1} on")
         if not 0 < len(payload) <= MAX_PAYLOAD:
             raise ValueError(f"a log entry has 1 to {MAX_PAYLOAD} bytes, not {len(payload)}")
         if len(self._attachments) >= MAX_UNREAD_ATTACHMENTS:
@@ -95,6 +114,7 @@ class SegmentLog:
         segment.size += length
         self._size += length
         self._last = position
+        self._mark.appended(position, note)
         written = self._syncer.wrote(self._file)
         record = Record(position, payload, attachment)
         taken = False
@@ -189,15 +209,24 @@ class SegmentLog:
         await self._syncer.wait(self._syncer.written)
 
     async def start_after(self, position: int) -> None:
-        if position <= self._last:
-            return
         if self._followers:
             raise RuntimeError("start_after comes before follow")
-        log.warning("log: it ends at %d, before %d; the entries between are lost", self._last, position)
-        self._roll(position + 1)
-        self._last = position
-        await self.sync()
-        await self._forget(self._segments[:-1])
+        if self.reached > max(self._last, position):
+            raise LogDamaged(
+                f"the log in {self._path} ends with entry {self._last}, but had reached entry {self.reached}"
+            )
+        if position > self._last:
+            log.warning("log: it ends at %d and goes on after %d, up to where the store has it", self._last, position)
+        if self._mark is None:
+            try:
+                self._begin()
+            except OSError as error:
+                raise LogUnavailable(f"the log in {self._path} cannot be written: {error.strerror}") from error
+        if position > self._last:
+            self._roll(position + 1)
+            self._last = self.reached = position
+            await self.sync()
+            await self._forget(self._segments[:-1])
 
     async def last(self) -> int:
         return self._last
@@ -218,6 +247,8 @@ class SegmentLog:
         for follower in self._followers:
             follower.wake()
         await self._syncer.close()
+        if self._mark is not None:
+            self._mark.close()
         os.close(self._file)
         os.close(self._lock)
 

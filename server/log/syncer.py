@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from server.log import LogUnavailable
+from server.log.end_mark import End, EndMark
 
 
 class Syncer:
@@ -19,6 +20,8 @@ class Syncer:
     ) -> None:
         self.always = delay == 0
         self.written = 0
+        self.mark: EndMark | None = None
+        """Told what is on disk."""
         self._loop = loop
         self._delay = delay
         self._refuse = refuse
@@ -63,8 +66,8 @@ class Syncer:
         self._timer = None
         retired, self._retired = self._retired, []
         self._running = self._loop.run_in_executor(self._thread, self._bring_to_disk, [*retired, self._file])
-        written = self.written
-        self._running.add_done_callback(lambda done: self._finished(done, written, retired))
+        written, end = self.written, self.mark.newest if self.mark is not None else End()
+        self._running.add_done_callback(lambda done: self._finished(done, written, retired, end))
 
     def _bring_to_disk(self, files: list[int]) -> None:
         for file in files:
@@ -72,7 +75,7 @@ class Syncer:
         if len(files) > 1:
             os.fsync(self._directory)
 
-    def _finished(self, done: asyncio.Future[None], written: int, retired: list[int]) -> None:
+    def _finished(self, done: asyncio.Future[None], written: int, retired: list[int], end: End) -> None:
         self._running = None
         for file in retired:
             os.close(file)
@@ -83,6 +86,8 @@ class Syncer:
             self._refuse(self._failure)
         else:
             self._synced = written
+            if self.mark is not None:
+                self.mark.synced(end)
         waiting, self._waiters = self._waiters, []
         for number, waiter in waiting:
             if waiter.done():

@@ -99,7 +99,8 @@ def test_what_the_damage_left_whole_is_found(
         touched |= {p for p, r in original.items() if r.path == path and r.start < end and r.end > begin}
     good, holes = scanned(tmp_path / "log", original)
     assert good >= original.keys() - touched
-    assert good == original.keys() or holes or max(good) < len(original), "a short end alone cannot be seen"
+    assert good == original.keys() or holes
+    assert good | {p for hole in holes for p in range(hole.first, hole.last + 1)} == original.keys()
 
 
 def test_a_file_that_is_gone_renamed_copied_or_foreign(tmp_path: Path) -> None:
@@ -155,8 +156,16 @@ def test_an_end_as_a_crash_leaves_it_is_torn(tmp_path: Path, left: bytes) -> Non
     for end in (data[newest.start : -1], bytes(100), b"\x07" * 9):
         newest.path.write_bytes(data[: newest.start] + end)
         good, [hole] = scanned(tmp_path / "log", original)
+        assert len(good) == len(original) - 1 and not hole.torn, "the log knows that it had more"
+        assert (hole.first, hole.last) == (newest.position, newest.position)
+        mark = (tmp_path / "log" / "end").rename(tmp_path / "end")
+        good, [hole] = scanned(tmp_path / "log", original)
         assert len(good) == len(original) - 1 and hole.torn and not hole.missing
         assert (hole.start, hole.end) == (newest.start, newest.start + len(end))
+        mark.rename(tmp_path / "log" / "end")
+    newest.path.write_bytes(data[: newest.start])
+    good, [hole] = scanned(tmp_path / "log", original)
+    assert (hole.start, hole.end, hole.first, hole.last) == (newest.start, newest.start, len(original), len(original))
 
 
 def test_files_before_a_position_are_left_out_and_nothing_is_nothing(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import contextlib
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.log import LogDamaged, LogUnavailable, open_log, segments
+from server.log.end_mark import End, known_end
 from server.log.segment_file import HEADER_BYTES, RECORD, pack_header
 from server.log.segments import SegmentLog
 from tests.conformance.log_support import held, read
@@ -42,6 +45,20 @@ async def reopened(directory: Path) -> list[bytes]:
         assert at == len(before) + 1
         assert await held(log) == [*before, b"one more"]
         return before
+    finally:
+        await log.close()
+
+
+async def known_to_be_short(directory: Path, reached: int) -> bool:
+    """Whether the log knows that entries up to `reached` are missing at its end, and takes no more."""
+    log = await SegmentLog.open(directory)
+    try:
+        assert (await log.last(), log.reached) == (reached - 1, reached)
+        with pytest.raises(LogUnavailable, match="lost its end"):
+            await log.append(b"x")
+        with pytest.raises(LogDamaged, match=f"ends with entry {reached - 1}, but had reached entry {reached}"):
+            await log.start_after(reached - 1)
+        return True
     finally:
         await log.close()
 
@@ -75,6 +92,9 @@ def test_a_torn_tail_is_cut_at_every_byte_of_the_last_record(
         shutil.rmtree(torn, ignore_errors=True)
         shutil.copytree(whole, torn)
         files(torn)[0].write_bytes(data[:place] + end)
+        assert asyncio.run(known_to_be_short(torn, len(payloads))), "it was written whole, and the log knows"
+        assert files(torn)[0].read_bytes() == data[:place] + end, "what is damaged is left as it was found"
+        (torn / "end").unlink()  # as if the append had never come to its end
         assert asyncio.run(reopened(torn)) == payloads[:-1], (kept, wreck)
 
 
@@ -85,10 +105,17 @@ async def test_damage_before_the_last_record_is_never_skipped(tmp_path: Path, fl
     data = bytearray(path.read_bytes())
     data[HEADER_BYTES + flip] ^= 0x10
     path.write_bytes(data)
-    place = HEADER_BYTES + flip // (RECORD.size + 20) * (RECORD.size + 20)
-    with pytest.raises(LogDamaged, match=rf"{path} at byte {place}: .*sound records follow"):
-        await SegmentLog.open(tmp_path)
+    bad = flip // (RECORD.size + 20) + 1
+    place = HEADER_BYTES + (bad - 1) * (RECORD.size + 20)
+    log = await SegmentLog.open(tmp_path)
+    for after in range(5):
+        if after >= bad:
+            assert [r.payload[0] for r in await read(log, after, 5)] == [65 + i for i in range(after, 5)]
+            continue
+        with pytest.raises(LogDamaged, match=rf"{path} at byte {place}: "):
+            await read(log, after, 5)
     assert path.read_bytes() == data, "a damaged file is left as it was found"
+    await log.close()
 
 
 async def test_damage_in_an_older_segment_shows_when_it_is_followed(tmp_path: Path) -> None:
@@ -107,6 +134,51 @@ async def test_damage_in_an_older_segment_shows_when_it_is_followed(tmp_path: Pa
     with pytest.raises(LogDamaged, match=str(files(tmp_path)[1])):
         await read(log, 0, 60)
     await log.close()
+
+
+async def test_damage_behind_the_place_where_one_starts_does_not_matter(tmp_path: Path) -> None:
+    await fill(tmp_path, [b"x" * 100] * 60, segment_bytes=1000)
+    older = files(tmp_path)[2]
+    first, sound = int(older.stem), older.read_bytes()
+    for wreck in (sound[:300] + b"!" + sound[301:], sound[:200] + bytes(150) + sound[350:], sound[:156] + sound[272:]):
+        older.write_bytes(wreck)
+        log = await SegmentLog.open(tmp_path)
+        with pytest.raises(LogDamaged, match=str(older)):
+            await read(log, first - 1, 60)
+        assert len(await read(log, first + 4, 60)) == 60 - first - 4
+        await log.close()
+
+
+async def test_what_was_synced_must_be_there_after_a_power_loss(tmp_path: Path) -> None:
+    log = await SegmentLog.open(tmp_path, fsync="60000")
+    await log.append(b"synced", None, b"note of it")
+    await log.sync()
+    await log.append(b"not yet", None, b"another")
+    await log.close()
+    mark = bytearray((tmp_path / "end").read_bytes())
+    log = await SegmentLog.open(tmp_path)
+    await log.close()
+    path = files(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:HEADER_BYTES])
+    log = await SegmentLog.open(tmp_path)
+    assert (await log.last(), log.reached) == (0, 2)
+    await log.close()
+    mark[24:60] = b"another boot of the machine".ljust(36, b"-")
+    mark[60:64] = struct.pack("<I", zlib.crc32(mark[:60]))
+    mark[256:320] = bytes(64) if struct.unpack_from("<Q", mark, 256)[0] == 2 else mark[256:320]
+    (tmp_path / "end").write_bytes(mark)
+    assert known_end(tmp_path, log.epoch) == (1, b"note of it".ljust(32, b"\0"))
+    assert known_end(tmp_path, "another") == End()
+    for junk in (b"", b"junk" * 100, bytes(400)):
+        (tmp_path / "end").write_bytes(junk)
+        assert known_end(tmp_path, log.epoch) == End()
+
+
+async def test_a_log_that_lost_its_files_is_no_new_log(tmp_path: Path) -> None:
+    await fill(tmp_path, [b"x"] * 3)
+    files(tmp_path)[0].unlink()
+    with pytest.raises(LogDamaged, match="lost all its files; it had reached entry 3"):
+        await SegmentLog.open(tmp_path)
 
 
 async def test_a_bad_header_names_the_file(tmp_path: Path) -> None:
