@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +31,7 @@ from engine.levels import Retention
 from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
+from server import damage
 from server.answers import Answers
 from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, rejects, status, subscriptions
 from server.api.http import as_api_error, error_answer
@@ -43,11 +45,12 @@ from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Log, LogError, LogFull, LogUnavailable, open_log
+from server.log import Log, LogDamaged, LogError, LogFull, LogUnavailable, open_log
+from server.origin import join, read_origin, write_origin
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.selfmetrics import HELP, SelfMetrics, Sources
-from server.store import Store, StoreError, StoreUnavailable, open_store
+from server.store import Store, StoreDamaged, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -82,20 +85,15 @@ class App:
         load_plugins(settings.plugins, self.registry)
         durable = settings.log_fsync == "always"
         self.store: Store = await asyncio.to_thread(open_store, settings.database, durable=durable)
-        try:
+        async with contextlib.AsyncExitStack() as opened:
+            opened.push_async_callback(asyncio.to_thread, self.store.close)
+            self.engine = Engine(engine_options(settings))
+            await asyncio.to_thread(restore, self.engine, self.store)
             self.log: Log = await open_log(settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes)
-        except BaseException:
-            await asyncio.to_thread(self.store.close)
-            raise
-        self.engine = Engine(engine_options(settings))
-        await asyncio.to_thread(restore, self.engine, self.store)
-        trimmed = await self.log.trimmed()
-        if trimmed > self.engine.position:
-            logger.error(
-                "the log begins at %d, but the store ends at %d: what lay between is not there any more. "
-                "Was the store deleted, or an older one put back?", trimmed + 1, self.engine.position,
-            )  # fmt: skip
-        await self.log.start_after(self.engine.position)
+            opened.push_async_callback(self.log.close)
+            await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
+            await asyncio.to_thread(write_origin, self.store, self.log.epoch, None)
+            opened.pop_all()
         await self._wire(settings)
         for name, task in (
             ("pipeline", self.pipeline.run()),
@@ -124,13 +122,24 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await (self.rollups.flush() if caught_up else self.rollups.settle())
+            if caught_up:
+                await self.rollups.flush()
+                await asyncio.to_thread(write_origin, self.store, self.log.epoch, self.engine.position)
+            else:
+                await self.rollups.settle()
         except (StoreError, LogError) as error:
             logger.error("the last checkpoint could not be written; the log has what it would hold: %s", error)
         await self.log.close()
         await asyncio.to_thread(self.store.close)
         if self._folder is not None:
             self._folder.cleanup()
+
+    def explain(self, error: BaseException) -> str:
+        """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
+        url = urlsplit(self.settings.log)
+        if not isinstance(error, LogDamaged) or url.scheme != "file":
+            return f"{error}. {damage.WAY_OUT}" if isinstance(error, LogDamaged) else str(error)
+        return damage.explained(Path(unquote(url.path)), self.engine.position, str(error))
 
     async def drain(self) -> None:
         """Sends WebSocket connections away, spread over DRAIN_SECONDS. Safe to repeat."""
@@ -255,7 +264,8 @@ class App:
         if self._closing or task.cancelled():
             return
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
-        logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=error)
+        known = isinstance(error, LogDamaged | StoreDamaged)  # the sentence says it all
+        logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=None if known else error)
         self._die(error)
 
     async def _answer_error(self, request: Request, error: Exception) -> Response:

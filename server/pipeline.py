@@ -21,7 +21,8 @@ from engine.joining import apply_all
 from engine.model import Applied, Batch, Entry, format_offset
 from server.backlog import Backlog
 from server.counts import Ring
-from server.log import Log, LogError, LogFull, LogUnavailable, Record
+from server.damage import pack_note
+from server.log import Log, LogDamaged, LogError, LogFull, LogUnavailable, Record
 from server.numbering import Numbering
 from server.wire.entry import pack_entry, unpack_entry
 
@@ -78,7 +79,7 @@ class Pipeline:
         self._waiting[sequence] = applied
         try:
             payload = pack_entry(entry)
-            await self.log.append(payload, entry)
+            await self.log.append(payload, entry, pack_note(self.writer, entry.written + entry.rows))
             self.append_seconds += time.monotonic() - begun
             self.appended += 1
             self.appended_bytes += len(payload)
@@ -136,13 +137,13 @@ class Pipeline:
 
     def _replay(self, batch: Sequence[Record]) -> None:
         """What was in the log at the start; nobody waits for it, so small entries are joined."""
-        entries = [(record.position, unpack_entry(record.payload)) for record in batch]
+        entries = [(record.position, _unpacked(record)) for record in batch]
         for delivery in apply_all(self.engine, entries):
             for subscriber in self.subscribers:
                 subscriber(delivery)
 
     def _apply(self, record: Record) -> None:
-        entry = record.attachment if isinstance(record.attachment, Entry) else unpack_entry(record.payload)
+        entry = record.attachment if isinstance(record.attachment, Entry) else _unpacked(record)
         applied, delivery = self.engine.apply(entry, record.position)
         if entry.epoch == self.writer:
             self._give_up_before(entry.sequence)
@@ -164,3 +165,10 @@ class Pipeline:
             if not waiting.done():
                 waiting.set_exception(LogUnavailable("the log has lost what it had taken; nothing of it counts"))
                 waiting.exception()  # its append may raise first, and nobody ask for this one
+
+
+def _unpacked(record: Record) -> Entry:
+    try:
+        return unpack_entry(record.payload)
+    except ValueError as error:
+        raise LogDamaged(f"the log's entry {record.position} cannot be read: {error}") from error

@@ -19,9 +19,9 @@ from server.auth import check_bind
 from server.cli import descriptors, heap
 from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
-from server.log import LogError
+from server.log import LogDamaged, LogError
 from server.protocols import HttpProtocol, WebSocketProtocol
-from server.store import StoreError
+from server.store import StoreDamaged, StoreError
 
 logger = logging.getLogger("streamgauge")
 
@@ -68,7 +68,10 @@ async def serve(settings: Settings) -> int:
             server.should_exit = True
 
     app = App(settings, failed)
-    await app.open()
+    try:
+        await app.open()
+    except LogDamaged as error:
+        raise LogDamaged(await asyncio.to_thread(app.explain, error)) from None
     config = uvicorn.Config(
         app, settings.host, settings.port, loop="none",
         http=hot_protocol(HttpProtocol, app.ingest), ws=WebSocketProtocol,
@@ -87,6 +90,9 @@ async def serve(settings: Settings) -> int:
         announcer.cancel()
         trimmer.cancel()
         await app.close()
+    for failure in failures[:1]:
+        if isinstance(failure, LogDamaged | StoreDamaged):
+            print(f"streamgauge: {await asyncio.to_thread(app.explain, failure)}", file=sys.stderr)
     return 1 if failures else 0
 
 

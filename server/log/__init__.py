@@ -101,12 +101,17 @@ class Log(Protocol):
         """
         ...
 
-    async def start_after(self, position: int) -> None:
+    async def start_after(self, position: int, complete: bool = False) -> None:
         """Begin after a checkpoint of `position`: to be called before `follow` and the first append.
 
-        Where the log ends before it, later appends land above it and the records kept are given up. Raises LogDamaged
-        where records above it are known to be missing.
+        Where the log ends before it, later appends land above it and the records kept are given up. complete: it is
+        known that nothing was appended above it. Raises LogDamaged where records above it are missing, or may be and
+        the back-end promises better.
         """
+        ...
+
+    async def reaches_back(self, position: int) -> bool:
+        """Whether all that was appended above `position` and is not lost at the end is still kept."""
         ...
 
     async def last(self) -> int:

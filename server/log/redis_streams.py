@@ -29,6 +29,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_held import Held, put_back
+from server.log.redis_start import begin_after, is_kept_above
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
@@ -315,14 +316,15 @@ class RedisLog:
     async def sync(self) -> None:
         """Redis syncs by itself; WAITAOF is not asked of it, so that any server does."""
 
-    async def start_after(self, position: int) -> None:
-        if position <= await self.last():
-            return
-        log.warning("log: the stream ends before %d; the entries between are lost", position)
-        # an entry is what makes the stream exist; it goes at once, its id stays the last one
-        await self._client.execute_command("XADD", self._stream, format_id(position), "e", b"-")
-        await self._client.execute_command("XTRIM", self._stream, "MINID", "=", format_id(position + 1))
-        await self._client.execute_command("HSET", f"{self._stream}:cursors", self._consumer, position)
+    async def start_after(self, position: int, complete: bool = False) -> None:
+        await begin_after(self._client, self._stream, self._consumer, position, complete, await self.edges())
+
+    async def reaches_back(self, position: int) -> bool:
+        return await is_kept_above(self._client, self._stream, position, await self.edges())
+
+    async def edges(self) -> tuple[int, int]:
+        """(first, last)."""
+        return await self.first(), await self.last()
 
     async def last(self) -> int:
         try:

@@ -122,6 +122,18 @@ def scan(directory: Path, after: int = 0) -> Iterator[Good | Hole]:
         yield Hole(path, size, size, max(expected, 1), end.position, why, note=end.note)
 
 
+def log_epoch(directory: Path) -> str:
+    """The epoch of the log in a directory, "" where no file has one."""
+    return _files(directory)[1]
+
+
+def strays_in(hole: Hole) -> Iterator[tuple[int, bytes]]:
+    """(position, payload) of the sound records in a hole, in the order of the file."""
+    with hole.path.open("rb") as file:
+        for _, _, position, payload in _records(file.fileno(), hole.end, hole.start, 1, 0):
+            yield position, payload
+
+
 def _files(directory: Path) -> tuple[list[_File], str]:
     """The segment files in order of their first positions, and the epoch of the log."""
     files = [_look(path) for path in sorted(directory.glob(f"*{SUFFIX}"))]

@@ -81,21 +81,31 @@ class Found(NamedTuple):
     end: End
 
 
-def lock_and_recover(path: Path) -> tuple[int, Found]:
-    """Lock the directory and find its segments: (lock, what was found)."""
+def lock(path: Path) -> int:
+    """Lock the directory of a log, made where it is missing; the file to be closed at the end."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        held = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise LogUnavailable(f"the log directory {path} cannot be used: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise LogUnavailable(f"the log in {path} is in use by another process (pid {owner})") from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(held, 0)
+        os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError as error:
+        owner = os.pread(held, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(held)
+        raise LogUnavailable(f"the log in {path} is in use by another process (pid {owner})") from error
+    except OSError as error:
+        os.close(held)
+        raise LogUnavailable(f"the log in {path} cannot be opened: {error.strerror}") from error
+    return held
+
+
+def lock_and_recover(path: Path) -> tuple[int, Found]:
+    """Lock the directory and find its segments: (lock, what was found)."""
+    held = lock(path)
+    try:
         found = recover(path)
         if not found.segments:
             if found.end.position:
@@ -103,19 +113,23 @@ def lock_and_recover(path: Path) -> tuple[int, Found]:
             for left in path.glob(f"*{SUFFIX}"):  # never begun
                 left.unlink()
             epoch = secrets.token_hex(6)
-            segment, file = create(path, epoch, 1)
-            os.close(file)
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.fsync(directory)
-            os.close(directory)
-            found = Found([segment], 0, epoch, None, End())
-        return lock, found
+            found = Found([_first_segment(path, epoch)], 0, epoch, None, End())
+        return held, found
     except OSError as error:
-        os.close(lock)
+        os.close(held)
         raise LogUnavailable(f"the log in {path} cannot be opened: {error.strerror}") from error
     except BaseException:
-        os.close(lock)
+        os.close(held)
         raise
+
+
+def _first_segment(path: Path, epoch: str) -> Segment:
+    segment, file = create(path, epoch, 1)
+    os.close(file)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fsync(directory)
+    os.close(directory)
+    return segment
 
 
 def recover(directory: Path) -> Found:

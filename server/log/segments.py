@@ -208,12 +208,17 @@ class SegmentLog:
     async def sync(self) -> None:
         await self._syncer.wait(self._syncer.written)
 
-    async def start_after(self, position: int) -> None:
+    async def start_after(self, position: int, complete: bool = False) -> None:
         if self._followers:
             raise RuntimeError("start_after comes before follow")
         if self.reached > max(self._last, position):
             raise LogDamaged(
                 f"the log in {self._path} ends with entry {self._last}, but had reached entry {self.reached}"
+            )
+        if max(self._last, self.reached) < position and not complete:
+            raise LogDamaged(
+                f"the log in {self._path} ends with entry {self._last}, before entry {position}, with which the store "
+                "ends: the entries after that, if there were any, are missing, with an unknown number of rows"
             )
         if position > self._last:
             log.warning("log: it ends at %d and goes on after %d, up to where the store has it", self._last, position)
@@ -227,6 +232,9 @@ class SegmentLog:
             self._last = self.reached = position
             await self.sync()
             await self._forget(self._segments[:-1])
+
+    async def reaches_back(self, position: int) -> bool:
+        return self._segments[0].first <= position + 1
 
     async def last(self) -> int:
         return self._last

@@ -1,0 +1,49 @@
+"""How a start goes on from a checkpoint on a Redis stream: whether all above it is kept, and a stream that ends before."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from server.log import LogUnavailable
+from server.log.redis_names import format_id
+
+log = logging.getLogger(__name__)
+
+
+async def is_kept_above(client: Any, stream: str, position: int, edges: tuple[int, int]) -> bool:
+    """Whether nothing above a position has been trimmed. edges: the first and last position of the stream.
+
+    The entry at the checkpoint's own position is kept unless all consumers have let it go; so where it is missing,
+    somebody else has trimmed, and perhaps more than that.
+    """
+    try:
+        cursors = await client.execute_command("HVALS", f"{stream}:cursors")
+    except (RedisError, OSError) as error:
+        raise LogUnavailable(f"Redis does not answer: {error}") from error
+    return min(map(int, cursors), default=0) == position or min(edges) <= position
+
+
+async def begin_after(
+    client: Any, stream: str, consumer: str, position: int, complete: bool, edges: tuple[int, int]
+) -> None:
+    """See `server.log.Log.start_after`. Redis may lose its end by its mode, so that is said and the start goes on."""
+    first, last = edges
+    cursor = ("HSET", f"{stream}:cursors", consumer, position)
+    if position == last < first:  # trimming may have ended before the cursor was written
+        with contextlib.suppress(ResponseError):  # out of memory
+            await client.execute_command(*cursor)
+    if position <= last:
+        return
+    if not complete:
+        log.error(
+            "log: Redis has lost the end of %s: it ends before %s, with which the store ends. Entries after that, "
+            "if there were any, are missing, with an unknown number of rows", stream, format_id(position),
+        )  # fmt: skip
+    # an entry is what makes the stream exist; it goes at once, its id stays the last one
+    await client.execute_command("XADD", stream, format_id(position), "e", b"-")
+    await client.execute_command("XTRIM", stream, "MINID", "=", format_id(position + 1))
+    await client.execute_command(*cursor)
