@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.log.end_mark import NAME, End, EndMark
-from server.log.scan import Good, Hole, log_epoch, scan, strays_in
+from server.log.scan import Hole, log_epoch, scan, strays_in
 from server.log.segment_file import SUFFIX, file_name, pack_header, pack_record_head
 from server.log.segment_set import lock
 

@@ -1,4 +1,4 @@
-"""How a start goes on from a checkpoint on a Redis stream: whether all above it is kept, and a stream that ends before."""
+"""How a start goes on from a checkpoint on a Redis stream: is all above it kept, and what if it ends before."""
 
 from __future__ import annotations
 

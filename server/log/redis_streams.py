@@ -29,8 +29,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_held import Held, put_back
-from server.log.redis_start import begin_after, is_kept_above
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
+from server.log.redis_start import begin_after, is_kept_above
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
 

@@ -28,7 +28,7 @@ class Forgetful:
         self.payloads: list[bytes] = []
         self._records: asyncio.Queue[Record] = asyncio.Queue()
 
-    async def append(self, payload: bytes, attachment: object | None = None) -> int:
+    async def append(self, payload: bytes, attachment: object | None = None, note: bytes = b"") -> int:
         self.payloads.append(payload)
         if not self.lose:
             self._records.put_nowait(Record(len(self.payloads), payload, attachment))
