@@ -45,8 +45,8 @@ from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Log, LogDamaged, LogError, LogFull, LogUnavailable, open_log
-from server.origin import join, read_origin, write_origin
+from server.log import Log, LogDamaged, LogError, LogFull, LogUnavailable, open_log, scan_stream
+from server.origin import Origin, join, read_origin, write_origin
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.selfmetrics import HELP, SelfMetrics, Sources
@@ -91,8 +91,8 @@ class App:
             await asyncio.to_thread(restore, self.engine, self.store)
             self.log: Log = await open_log(settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes)
             opened.push_async_callback(self.log.close)
-            await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
-            await asyncio.to_thread(write_origin, self.store, self.log.epoch, None)
+            origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
+            await asyncio.to_thread(write_origin, self.store, origin)
             opened.pop_all()
         await self._wire(settings)
         for name, task in (
@@ -124,7 +124,7 @@ class App:
         try:
             if caught_up:
                 await self.rollups.flush()
-                await asyncio.to_thread(write_origin, self.store, self.log.epoch, self.engine.position)
+                await asyncio.to_thread(write_origin, self.store, Origin(self.log.epoch, self.engine.position))
             else:
                 await self.rollups.settle()
         except (StoreError, LogError) as error:
@@ -136,10 +136,15 @@ class App:
 
     def explain(self, error: BaseException) -> str:
         """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
-        url = urlsplit(self.settings.log)
-        if not isinstance(error, LogDamaged) or url.scheme != "file":
-            return f"{error}. {damage.WAY_OUT}" if isinstance(error, LogDamaged) else str(error)
-        return damage.explained(Path(unquote(url.path)), self.engine.position, str(error))
+        if not isinstance(error, LogDamaged):
+            return str(error)
+        url, after = urlsplit(self.settings.log), self.engine.position
+        try:
+            if url.scheme == "file":
+                return damage.explained(damage.all_losses(Path(unquote(url.path)), after), str(error))
+            return damage.explained(damage.losses(scan_stream(self.settings.log, after), after), str(error))
+        except (LogError, OSError) as second:
+            return f"{error}; and it cannot be read: {second}"
 
     async def drain(self) -> None:
         """Sends WebSocket connections away, spread over DRAIN_SECONDS. Safe to repeat."""

@@ -6,7 +6,6 @@ the entries around it, exactly where they are of one writer.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -52,32 +51,22 @@ class _Writers:
     """How many rows each writer had handed over by its newest entry that was seen."""
 
     def __init__(self) -> None:
-        self._newest: dict[int, Good] = {}
+        self._handed_over: dict[int, int | None] = {}
         self.last = 0
         """The writer of the newest entry, 0 before the first."""
 
-    def see(self, found: Good, entry: Entry) -> None:
-        self._newest.pop(entry.epoch, None)
-        self._newest[entry.epoch] = found._replace(payload=b"")
+    def see(self, entry: Entry) -> None:
+        self._handed_over.pop(entry.epoch, None)
+        self._handed_over[entry.epoch] = None if entry.written is None else entry.written + entry.rows
         self.last = entry.epoch
-        if len(self._newest) > _MAX_WRITERS:
-            del self._newest[next(iter(self._newest))]
-
-    def handed_over(self, epoch: int) -> int | None:
-        """None for a writer that was not seen, or whose entries do not tell."""
-        found = self._newest.get(epoch)
-        if found is None:
-            return None
-        with found.path.open("rb") as file:
-            payload = os.pread(file.fileno(), found.end - found.start - 16, found.start + 16)
-        entry = unpack_entry(payload)
-        return None if entry.written is None else entry.written + entry.rows
+        if len(self._handed_over) > _MAX_WRITERS:
+            del self._handed_over[next(iter(self._handed_over))]
 
     def lost_before(self, epoch: int, written: int | None) -> tuple[int, int | None]:
         """(at least, at most) the rows between the newest entry and one of a writer that had written so many."""
         if written is None or not self.last:
             return 0, None
-        before = self.handed_over(epoch)
+        before = self._handed_over.get(epoch)
         if epoch == self.last:
             return (0, None) if before is None else (max(0, written - before),) * 2
         # the rest of what the writer before it wrote is missing too, however much that was
@@ -106,7 +95,7 @@ def losses(found: Iterable[Good | Hole], after: int = 0) -> Iterator[Loss]:
                 bounds = entry.written or 0, None
             yield from _shared(waiting, *bounds, after)
             waiting = []
-        writers.see(one, entry)
+        writers.see(entry)
     if waiting and waiting[-1].note.strip(b"\0"):
         yield from _shared(waiting, *writers.lost_before(*_NOTE.unpack_from(waiting[-1].note)), after)
     elif waiting:
@@ -155,9 +144,9 @@ def all_losses(directory: Path, after: int) -> Iterator[Loss]:
     return losses(_from(scan_segments(directory), after), after)
 
 
-def explained(directory: Path, after: int, cause: str) -> str:
-    """All that is wrong with a log above a position, and the way out; the cause where nothing is found."""
-    found = [loss for loss in all_losses(directory, after) if not loss.hole.torn]
+def explained(found: Iterable[Loss], cause: str) -> str:
+    """All that is wrong with a log, and the way out; the cause where nothing was found."""
+    found = [loss for loss in found if not loss.hole.torn]
     shown = ". ".join(sentence(loss) for loss in found[:_SHOWN]) or cause
     if len(found) > _SHOWN:
         shown += f". {len(found) - _SHOWN} more places are damaged"

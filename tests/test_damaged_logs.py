@@ -10,6 +10,7 @@ import asyncio
 import random
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.cli import main
 from server.damage import all_losses
-from server.log import Good, scan_segments
+from server.log import Good, Hole, recovered_strays, scan_segments
 from server.log import segments as segment_log
 from server.log.segment_file import HEADER_BYTES, file_name, pack_header
-from tests.damage_support import Made, Refused, make, opened, recount, shown
+from server.wire.entry import unpack_entry
+from tests.damage_support import Made, Refused, make, opened, recount, shown, write
+from tests.support import ROOT, Streamgauge
 
 Wreck = Callable[[list[Path], float, float, random.Random], None]
 
@@ -145,7 +149,7 @@ def check_sentence(refused: Refused, directory: Path, made: Made) -> None:
         assert {at for at in range(int(first), int(last) + 1) if at in made.entries} <= lost.keys(), text
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     which=st.sampled_from(["killed early", "killed", "killed twice", "stopped"]),
     kind=st.sampled_from(sorted(WRECKS)),
@@ -159,3 +163,98 @@ def test_every_row_is_there_or_the_start_is_refused(
     directory = made[which].copy(tmp_path / "data")
     WRECKS[kind](sorted((directory / "log").glob("*.segment")), where, place, random.Random(seed))
     asyncio.run(outcome(directory, made[which]))
+
+
+def repair(directory: Path, *arguments: str) -> int:
+    """`streamgauge repair` on a data directory; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMGAUGE_DATA_DIR", str(directory))
+        return main(["repair", *arguments])
+
+
+async def check_repaired(directory: Path, made: Made, held: set[int], after: int) -> None:
+    """Every sound row counts once, what was lost is counted as rejected, and the sum is no more than there was."""
+    async with opened(directory) as app:
+        got = await shown(app)
+        left = [made.entries[at] for at in sorted(made.entries) if at in held or at <= after]
+        wanted = recount(left)
+        lost = got.rejected.pop("damaged", 0)
+        assert got == wanted
+        assert lost <= sum(entry.rows for at, entry in made.entries.items() if at not in held and at > after)
+        assert app.engine.ledger.received == sum(entry.rows for entry in left) + lost
+        await write(app, 3, random.Random(1))
+    async with opened(directory):
+        pass
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.sampled_from(["killed early", "killed", "killed twice", "stopped"]),
+    kind=st.sampled_from(sorted(WRECKS)),
+    where=st.floats(0, 1, exclude_max=True),
+    place=st.floats(0, 1, exclude_max=True),
+    seed=st.integers(0, 1 << 20),
+)
+def test_after_a_repair_every_sound_row_counts_once(
+    made: dict[str, Made], tmp_path: Path, which: str, kind: str, where: float, place: float, seed: int
+) -> None:
+    of, directory = made[which], made[which].copy(tmp_path / "data")
+    WRECKS[kind](sorted((directory / "log").glob("*.segment")), where, place, random.Random(seed))
+    damaged = {path.name: path.read_bytes() for path in (directory / "log").glob("*.segment")}
+    held = {one.position for one in scan_segments(directory / "log") if isinstance(one, Good)}
+    for one in scan_segments(directory / "log"):
+        held |= strays(one) if isinstance(one, Hole) and one.strays is not None else set()
+    code = repair(directory)
+    assert code in (0, 1)
+    assert damaged == {path.name: path.read_bytes() for path in (directory / "log").glob("*.segment")} or code == 0
+    if code == 1:
+        assert repair(directory, "--yes") == 0
+        [*aside] = directory.glob("damaged-*")
+        now = {path.name: path.read_bytes() for path in (directory / "log").glob("*.segment")}
+        changed = {name for name, data in damaged.items() if not now.get(name, b"").startswith(data)}
+        kept = {path.name: path.read_bytes() for folder in aside for path in folder.glob("*.segment")}
+        assert all(kept[name] == damaged[name] for name in changed), "nothing is deleted"
+    asyncio.run(check_repaired(directory, of, held, of.checkpoint))
+    assert repair(directory) == 0, "there is nothing left to repair"
+
+
+def strays(hole: Hole) -> set[int]:
+    """Positions of the sound records in a hole."""
+    return set(recovered_strays([hole, Hole(hole.path, 0, 0, 1, 1 << 40, "")]))
+
+
+def test_real_processes_refuse_repair_and_serve(serve: Callable[..., Streamgauge]) -> None:
+    server = serve(LATENESS="1", CHECKPOINT_INTERVAL="3600")
+    for number in range(20):
+        rows = [{"name": "load", "metric_type": "counter", "value": 1}] * (number + 1)
+        server.call("POST", "/api/metrics", rows, expect=202)
+    server.kill()
+    log = server.directory / "data" / "log"
+    good = [one for one in scan_segments(log) if isinstance(one, Good) and unpack_entry(one.payload).batch is not None]
+    broken = good[7]
+    data = bytearray(broken.path.read_bytes())
+    data[broken.start + 20 : broken.start + 60] = bytes(40)
+    broken.path.write_bytes(data)
+    done = run_command(server, "serve")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    said = f"{broken.path} has bytes that are no sound record, bytes {broken.start} to {broken.end}: entry "
+    said += f"{broken.position} is missing, with 8 rows. Restore a backup, or run `streamgauge repair`"
+    assert said in done.stderr
+    assert "8 rows are lost" in run_command(server, "repair", "--yes").stdout
+    server.start()
+    ledger = server.call("GET", "/api/ledger")
+    assert (ledger["accepted"], ledger["rejected"]) == (202, {"damaged": 8}) and ledger["received"] == 210
+    assert "stop it first" in run_command(server, "repair", "--yes").stderr
+    server.kill()
+    end = max(log.glob("*.segment"))
+    end.write_bytes(end.read_bytes()[:-30])
+    done = run_command(server, "serve")
+    assert done.returncode != 0 and "missing, with" in done.stderr and "Traceback" not in done.stderr
+
+
+def run_command(server: Streamgauge, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command with the server's settings, to its end."""
+    command = [*server.command()[:-1], *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
+    )

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from server.cli import backup, bench, demo, keys, query, rejects, send, tail, verify
+from server.cli import backup, bench, demo, keys, query, rejects, repair, send, tail, verify
 from server.cli.command import Fault, add_command
 
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             streamgauge serve
             PORT=9000 DATA_DIR=/var/lib/streamgauge streamgauge serve""",
     )
-    for module in (send, tail, query, rejects, demo, bench, keys, verify, backup):
+    for module in (send, tail, query, rejects, demo, bench, keys, verify, repair, backup):
         module.add(commands)
     given = parser.parse_args(arguments)
     try:

@@ -13,7 +13,7 @@ LogError
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -23,7 +23,8 @@ from server.log.scan import scan as scan_segments
 
 __all__ = [
     "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record", "log_owner",
-    "open_archive", "open_log", "open_reader", "scan_segments", "set_log_aside", "write_archive",
+    "mend_segments", "mend_stream", "open_archive", "open_log", "open_reader", "recovered_strays", "scan_segments",
+    "scan_stream", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
@@ -101,11 +102,11 @@ class Log(Protocol):
         """
         ...
 
-    async def start_after(self, position: int, complete: bool = False) -> None:
+    async def start_after(self, position: int, complete: bool = True) -> None:
         """Begin after a checkpoint of `position`: to be called before `follow` and the first append.
 
-        Where the log ends before it, later appends land above it and the records kept are given up. complete: it is
-        known that nothing was appended above it. Raises LogDamaged where records above it are missing, or may be and
+        Where the log ends before it, later appends land above it and the records kept are given up. complete: false
+        where records may have been appended above it. Raises LogDamaged where some are missing, or may be although
         the back-end promises better.
         """
         ...
@@ -231,3 +232,35 @@ def set_log_aside(url: str, mark: str) -> str:
 
     reader = RedisReader.open(url)
     return "" if reader is None else reader.set_aside(mark)
+
+
+def recovered_strays(holes: list[Hole]) -> dict[int, bytes]:
+    """position -> payload of records that the holes lack, and that stand in them at the wrong place."""
+    from server.log.mend import recovered
+
+    return recovered(holes)
+
+
+def mend_segments(directory: Path, aside: Path, holes: list[Hole], after: int, fill: Callable[[int], bytes]) -> int:
+    """Make the segments of a directory whole; see `server.log.mend`. Raises LogUnavailable while a server runs."""
+    from server.log.mend import locked, mend
+
+    with locked(directory):
+        return mend(directory, aside, holes, after, fill)
+
+
+def scan_stream(url: str, after: int) -> Iterator[Good | Hole]:
+    """The same as `scan_segments` of a stream on Redis, above a position. Raises LogUnavailable."""
+    from server.log.redis_mend import scan as scan_entries
+
+    return scan_entries(url, after)
+
+
+def mend_stream(url: str, aside: Path, positions: list[int]) -> None:
+    """Take entries out of a stream on Redis that nobody writes to, once they are written to a file in a new folder.
+
+    Raises LogUnavailable.
+    """
+    from server.log.redis_mend import take_out
+
+    take_out(url, aside, positions)

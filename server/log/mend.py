@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from server.log.end_mark import NAME, End, EndMark
-from server.log.scan import Hole, log_epoch, scan, strays_in
+from server.log.scan import Good, Hole, log_epoch, scan, strays_in
 from server.log.segment_file import SUFFIX, file_name, pack_header, pack_record_head
 from server.log.segment_set import lock
-
-Fill = Callable[[Hole, int, bytes], bytes]
-"""(hole, position, payload of the sound record before it, b"" without one) -> the payload for a missing record."""
 
 _NEW = ".mended"
 _MAX_RECOVERED = 64 << 20
@@ -35,54 +32,49 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(held)
 
 
-def recovered(directory: Path, holes: Iterable[Hole]) -> dict[int, bytes]:
+def recovered(holes: list[Hole]) -> dict[int, bytes]:
     """Payloads of missing records that stand where they do not belong, up to 64 MiB of them."""
-    holes = list(holes)
     missing = [range(hole.first, hole.last + 1) for hole in holes if hole.missing]
     found: dict[int, bytes] = {}
     size = 0
     for hole in holes:
-        if hole.strays is None:
-            continue
-        for position, payload in strays_in(hole):
+        for position, payload in strays_in(hole) if hole.strays is not None else ():
             if size < _MAX_RECOVERED and position not in found and any(position in lost for lost in missing):
                 found[position] = payload
                 size += len(payload)
     return found
 
 
-def mend(directory: Path, aside: Path, holes: list[Hole], after: int, fill: Fill) -> None:
-    """Make a log whole, while it is `locked`. Raises OSError.
+def mend(directory: Path, aside: Path, holes: list[Hole], after: int, fill: Callable[[int], bytes]) -> int:
+    """Make a log whole, while it is `locked`; its last position. Raises OSError.
 
-    holes: of its scan, and further ones for records that are sound but of no use. after: where nothing reaches back to
-    the position behind this one, nothing is made up for what is missing at the beginning.
+    holes: all that its scan finds, and one more for each record that is sound but of no use. after: nothing is made up
+    for the beginning of the log up to this position. fill: the payload for a missing position.
     """
-    epoch = log_epoch(directory)
     touched = {hole.path for hole in holes}
-    found = recovered(directory, holes)
-    unusable = {hole.first: hole for hole in holes if hole.missing == 1 and hole.end > hole.start}
-    writer = _Writer(directory, epoch or os.urandom(6).hex())
-    before, last = b"", after
+    unusable = {(hole.path, hole.start) for hole in holes if hole.missing == 1 and hole.end > hole.start}
+    writer = _Writer(directory, log_epoch(directory) or os.urandom(6).hex())
+    begun, last = False, after
     for one in scan(directory):
+        bad = isinstance(one, Hole) or (one.path, one.start) in unusable
         if isinstance(one, Hole):
-            gone: Iterable[int] = range(max(one.first, 1 if writer.begun or last > after else after + 1), one.last + 1)
-            hole = one
-        elif one.path in touched and one.position in unusable and unusable[one.position].start == one.start:
-            gone, hole = [one.position], unusable[one.position]
+            gone = range(one.first if begun else max(one.first, after + 1), one.last + 1)
         else:
+            gone = range(one.position, one.position + 1) if bad else range(0)
+        for position in gone:
+            writer.add(one.path, position, fill(position))
+            last = max(last, position)
+        if isinstance(one, Good) and not bad:
             if one.path in touched:
                 writer.add(one.path, one.position, one.payload)
-            before, last = one.payload, max(last, one.position)
-            continue
-        for position in gone:
-            payload = found.get(position) or fill(hole, position, before)
-            writer.add(one.path, position, payload)
-            last = max(last, position)
+            begun, last = True, max(last, one.position)
+        begun = begun or len(gone) > 0
     made = writer.finish()
-    aside.mkdir(parents=True, exist_ok=True)
+    aside.mkdir(parents=True)
     old = [path for path in (*sorted(touched), directory / NAME) if path.is_file()]
     for path in old:
         _keep(path, aside / path.name)
+    _sync(aside)
     for path in made:
         path.rename(path.with_suffix(""))
     for path in old:
@@ -90,6 +82,7 @@ def mend(directory: Path, aside: Path, holes: list[Hole], after: int, fill: Fill
             path.unlink()
     EndMark(directory, writer.epoch, End(last)).close()
     _sync(directory)
+    return last
 
 
 class _Writer:
@@ -97,7 +90,6 @@ class _Writer:
 
     def __init__(self, directory: Path, epoch: str) -> None:
         self.epoch = epoch
-        self.begun = False
         self._directory = directory
         self._of: Path | None = None
         self._file = -1
@@ -112,7 +104,7 @@ class _Writer:
             path = self._directory / (file_name(position) + _NEW)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             self._made.append(path)
-            self._of, self.begun = of, True
+            self._of = of
             _write(self._file, pack_header(self.epoch, position))
         _write(self._file, pack_record_head(position, payload) + payload)
 

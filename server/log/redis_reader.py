@@ -57,10 +57,19 @@ class RedisReader:
             count = max(1, min(MAX_COUNT, READ_BYTES // (mean + 1)))
 
     def _record(self, name: bytes, fields: Any) -> Record:
-        held = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+        held = fields if isinstance(fields, dict) else _paired(fields)
         if b"e" not in held:
             raise LogDamaged(f"entry {name.decode()} of {self.place} is none of Streamgauge's")
         return Record(parse_id(name), held[b"e"])
+
+    def entries(self, after: int, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """(id, fields) of some entries above a position, whoever made them."""
+        found = self._ask("XRANGE", self._stream, format_id(after + 1), "+", "COUNT", count)
+        return [(name, fields if isinstance(fields, dict) else _paired(fields)) for name, fields in found]
+
+    def delete(self, id: str) -> None:
+        """Take one entry out."""
+        self._ask("XDEL", self._stream, id)
 
     def first(self) -> int:
         found = self._ask("XRANGE", self._stream, "-", "+", "COUNT", 1)
@@ -96,3 +105,7 @@ class RedisReader:
             return self._client.execute_command(*command)
         except (RedisError, OSError) as error:
             raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
+
+
+def _paired(fields: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))

@@ -316,7 +316,7 @@ class RedisLog:
     async def sync(self) -> None:
         """Redis syncs by itself; WAITAOF is not asked of it, so that any server does."""
 
-    async def start_after(self, position: int, complete: bool = False) -> None:
+    async def start_after(self, position: int, complete: bool = True) -> None:
         await begin_after(self._client, self._stream, self._consumer, position, complete, await self.edges())
 
     async def reaches_back(self, position: int) -> bool:

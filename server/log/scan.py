@@ -116,6 +116,8 @@ def scan(directory: Path, after: int = 0) -> Iterator[Good | Hole]:
                 yield found
         finally:
             os.close(handle)
+        if file.epoch and not file.foreign:
+            expected = max(expected, file.first)  # it may be empty, and all before it trimmed
     if end.position >= max(expected, 1):
         path, size = (files[-1].path, files[-1].path.stat().st_size) if files else (directory, 0)
         why = f"ends with entry {expected - 1}" if expected else "has no files"

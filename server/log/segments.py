@@ -208,7 +208,7 @@ class SegmentLog:
     async def sync(self) -> None:
         await self._syncer.wait(self._syncer.written)
 
-    async def start_after(self, position: int, complete: bool = False) -> None:
+    async def start_after(self, position: int, complete: bool = True) -> None:
         if self._followers:
             raise RuntimeError("start_after comes before follow")
         if self.reached > max(self._last, position):

@@ -203,7 +203,7 @@ async def test_start_after_jumps_over_a_lost_end(backend: Backend) -> None:
         await log.start_after(last)
         assert await held(log) == [b"kept"]
         beyond = last + (5 << 40)
-        await log.start_after(beyond, complete=True)
+        await log.start_after(beyond)
         assert (await log.last(), await log.first()) == (beyond, beyond + 1)
         following = await log.append(b"new")
         assert following > beyond

@@ -176,3 +176,12 @@ def test_files_before_a_position_are_left_out_and_nothing_is_nothing(tmp_path: P
     found = [f.position for f in scan_segments(tmp_path / "log", after=start) if isinstance(f, Good)]
     assert found == list(range(start, len(original) + 1))
     assert list(scan_segments(tmp_path / "nowhere")) == []
+
+
+async def test_a_log_that_was_trimmed_to_its_end_has_no_hole(tmp_path: Path) -> None:
+    log = await SegmentLog.open(tmp_path, segment_bytes=600)
+    for _ in range(30):
+        last = await log.append(b"x" * 50)
+    await log.trim(last)
+    await log.close()
+    assert await asyncio.to_thread(lambda: list(scan_segments(tmp_path))) == []
