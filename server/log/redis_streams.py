@@ -317,14 +317,11 @@ class RedisLog:
         """Redis syncs by itself; WAITAOF is not asked of it, so that any server does."""
 
     async def start_after(self, position: int, complete: bool = True) -> None:
-        await begin_after(self._client, self._stream, self._consumer, position, complete, await self.edges())
+        edges = await self.first(), await self.last()
+        await begin_after(self._client, self._stream, self._consumer, position, complete, edges)
 
     async def reaches_back(self, position: int) -> bool:
-        return await is_kept_above(self._client, self._stream, position, await self.edges())
-
-    async def edges(self) -> tuple[int, int]:
-        """(first, last)."""
-        return await self.first(), await self.last()
+        return await is_kept_above(self._client, self._stream, position, (await self.first(), await self.last()))
 
     async def last(self) -> int:
         try:

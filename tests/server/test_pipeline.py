@@ -22,7 +22,7 @@ def rows(number: int) -> Batch:
     return Batch([b"gun\xff" + b"x"], np.zeros(number, np.int32), np.zeros(number), np.full(number, T0))
 
 
-async def away(payload: bytes, attachment: object | None = None) -> int:
+async def away(payload: bytes, attachment: object | None = None, note: bytes = b"") -> int:
     raise LogUnavailable("nobody answers")
 
 
