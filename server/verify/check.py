@@ -92,14 +92,14 @@ class _Check:
         report.generation, report.position, report.stamp = held.generation, held.position, held.stamp
         report.sealed = held.ledger
         if self._newest != held.generation:
-            report.damage.append(f"checkpoint {self._newest} of the store is damaged; the one before it was used")
+            report.cannot_read(f"checkpoint {self._newest} of the store is damaged; the one before it was used")
         self._recount = self._begin_recount()
         self._position = held.position
         self._read(found, server)
         if not self._taken:
             self._check_whole(held.position)
         if self._log is None:
-            report.damage.append("there is no log beside the store: what came after its checkpoint is not known")
+            report.cannot_read("there is no log beside the store: what came after its checkpoint is not known")
         balance.check_log(report, self._scratch, self._recount)
         if blocks:
             self._count_store()
@@ -141,7 +141,7 @@ class _Check:
                 entry = unpack_entry(one.payload)
             except ValueError as error:
                 if one.position > self._position:
-                    self._report.damage.append(f"entry {one.position} of the log cannot be read: {error}")
+                    self._report.cannot_read(f"entry {one.position} of the log cannot be read: {error}")
                 continue
             if server is not None and one.position > server:
                 break
@@ -190,8 +190,7 @@ class _Check:
             text += f" missing ({hole.missing:,})"
         if hole.last <= self._scratch.held.position and hole.first <= self._scratch.held.position:
             text += "; the checkpoint contains them"
-        if text not in self._report.damage:
-            self._report.damage.append(text)
+        self._report.cannot_read(text)
 
     def _newer_checkpoints(self) -> int:
         """How many the server has written since the store was opened."""

@@ -67,6 +67,9 @@ class Report:
     counted: dict[str, int] = field(default_factory=dict)
     """kind -> differences of it, listed or not."""
     damage: list[str] = field(default_factory=list)
+    """What cannot be read, as sentences; the first MAX_LISTED of them."""
+    damaged: int = 0
+    """How many there are."""
     notes: list[str] = field(default_factory=list)
 
     def differ(
@@ -77,10 +80,18 @@ class Report:
         if self.counted[kind] <= MAX_LISTED:
             self.differences.append(Difference(kind, text, where, found, expected))
 
+    def cannot_read(self, text: str) -> None:
+        """Adds what is damaged."""
+        if text in self.damage:
+            return
+        self.damaged += 1
+        if len(self.damage) < MAX_LISTED:
+            self.damage.append(text)
+
     @property
     def code(self) -> int:
         """The exit code: 0 all agrees, 1 something differs, 2 something could not be read."""
-        return 2 if self.damage else 1 if self.differences else 0
+        return 2 if self.damaged else 1 if self.differences else 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

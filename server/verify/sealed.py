@@ -109,7 +109,7 @@ class Stored:
             return Rows(panes.series.astype(np.int64), np.asarray(panes.start), counts, sums, least, most)
         except (StoreDamaged, ValueError) as error:
             self._damaged.add(key)
-            self._report.damage.append(f"{error} ({level_name(key.level)}, {times_of(key.start, SPANS[key.level])})")
+            self._report.cannot_read(f"{error} ({level_name(key.level)}, {times_of(key.start, SPANS[key.level])})")
             return None
 
     def _compare(self, level: int, name: str, folds: list[Rows], coarse: BlockKey | None) -> None:

@@ -24,6 +24,8 @@ def lines(report: Report) -> list[str]:
             f"{report.entries:,} entries after the checkpoint:", "", *_ledgers(report), ""]  # fmt: skip
     out += [f"note: {note}" for note in report.notes]
     out += [f"damaged: {found}" for found in report.damage]
+    if report.damaged > len(report.damage):
+        out.append(f"damaged: {report.damaged - len(report.damage):,} more")
     out += [f"differs: {found.text}" for found in report.differences]
     for kind, count in report.counted.items():
         if count > MAX_LISTED:
@@ -99,8 +101,8 @@ def _aligned(rows: list[Any]) -> list[str]:
 
 def _verdict(report: Report) -> str:
     compared = "the store, the log and the server" if report.server is not None else "the store and the log"
-    if report.damage:
-        return f"{len(report.damage)} damaged: not everything could be counted."
+    if report.damaged:
+        return f"{report.damaged:,} damaged: not everything could be counted."
     found = sum(report.counted.values())
     if found:
         return f"{found:,} {'difference' if found == 1 else 'differences'}."
