@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import mmap
 import os
+import shlex
+import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.support import Streamgauge
+from tests.support import ROOT, Streamgauge
 
 CLOCKED = """
 import mmap, os, struct, sys, time
@@ -73,21 +76,49 @@ class PoorServer(Streamgauge):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Disk(NamedTuple):
+    """A small file system. inside, outside: its path for the server, for the test; enter: begins a server's command."""
+
+    inside: Path
+    outside: Path
+    enter: tuple[str, ...] = ()
+
+
+class DiskServer(Streamgauge):
+    """A server whose data lie on a small disk."""
+
+    def __init__(self, directory: Path, settings: dict[str, object], disk: Disk) -> None:
+        super().__init__(directory, {**settings, "DATA_DIR": disk.inside / "data"})
+        self._disk = disk
+
+    def command(self) -> list[str]:
+        return [*self._disk.enter, *super().command()]
+
+
 @contextmanager
-def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of its own in memory; the test is skipped where none can be mounted."""
+def small_disk(place: Path, megabytes: int) -> Iterator[Disk]:
+    """A file system in memory: mounted by root, or by anybody in a name space; skipped where neither is allowed."""
     place.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "streamgauge-test", str(place)]
+    if shutil.which("mount") and subprocess.run(mount, capture_output=True, check=False).returncode == 0:
+        try:
+            yield Disk(place, place)
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+        return
+    if not shutil.which("unshare") or not shutil.which("nsenter"):
+        pytest.skip("a small disk cannot be mounted, and there is no unshare and nsenter")
+    script = f"{shlex.join(mount)} && echo mounted && exec sleep 3600"
+    holder = subprocess.Popen(["unshare", "-rm", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
     try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    try:
-        yield place
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip("a small disk cannot be mounted, not even in a name space of its own")
+        enter = ("nsenter", "--preserve-credentials", "-U", "-m", f"--wd={ROOT}", "-t", str(holder.pid), "--")
+        yield Disk(place, Path(f"/proc/{holder.pid}/root{place}"), enter)
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        holder.kill()
+        holder.wait()
 
 
 def fill(place: Path, leave: int = 0) -> Path:

@@ -7,24 +7,17 @@ from pathlib import Path
 from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import by_size, pick, result
 from tests.faults.senders import Load, under_load
-from tests.faults.servers import fill, small_disk
-from tests.support import Streamgauge, wait_until
-
-
-def campaign_on(disk: Path, directory: Path, name: str, **settings: object) -> Campaign:
-    """A server with log and store on a disk."""
-    own = {"CHECKPOINT_INTERVAL": "0.2", "LATENESS": "2", "DATA_DIR": disk / "data", **settings}
-    campaign = Campaign(name, [Streamgauge(directory, own)], errors=True)
-    campaign.begin()
-    return campaign
+from tests.faults.servers import Disk, DiskServer, fill, small_disk
+from tests.support import wait_until
 
 
 def test_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 48) as disk:
-        campaign = campaign_on(disk, tmp_path / "server", "disk full")
-        [server] = campaign.servers
+        server = DiskServer(tmp_path / "server", {"CHECKPOINT_INTERVAL": "0.2", "LATENESS": "2"}, disk)
+        campaign = Campaign("disk full", [server], errors=True)
         rng = pick("disk")
         try:
+            campaign.begin()
             for _ in range(int(by_size(1, 10))):
                 leave = rng.randrange(300_000)
                 under_load(campaign.senders, lambda load, leave=leave: while_full(load, campaign, disk, leave), True)
@@ -40,12 +33,12 @@ def test_full(tmp_path: Path) -> None:
             server.kill()
 
 
-def while_full(load: Load, campaign: Campaign, disk: Path, leave: int) -> None:
+def while_full(load: Load, campaign: Campaign, disk: Disk, leave: int) -> None:
     """Fills the disk under load, waits for the refusals and for a checkpoint that fails, and makes room again."""
     [server] = campaign.servers
     load.wait(20)
     before = campaign.refusals()["log_unavailable"]
-    filler = fill(disk, leave)
+    filler = fill(disk.outside, leave)
     wait_until(lambda: campaign.refusals()["log_unavailable"] >= before + 5, START, "refusals")
     wait_until(lambda: "is tried again" in server.output, START, "a checkpoint that fails")
     assert server.call("GET", "/health")["status"] == "ok"
@@ -55,14 +48,14 @@ def while_full(load: Load, campaign: Campaign, disk: Path, leave: int) -> None:
     load.wait(20)
 
 
-def kill_while_full(load: Load, campaign: Campaign, disk: Path) -> None:
+def kill_while_full(load: Load, campaign: Campaign, disk: Disk) -> None:
     """Kills the server on a full disk, and starts it there."""
     [server] = campaign.servers
     load.wait(20)
-    filler = fill(disk)
+    filler = fill(disk.outside)
     wait_until(lambda: any(sender.open for sender in campaign.senders), START, "refusals")
     server.kill()
-    fill(disk)
+    fill(disk.outside)
     campaign.kills += 1
     try:
         server.start(START)

@@ -22,7 +22,7 @@ WATCHERS = 10
 def test_sigterm_under_load(tmp_path: Path) -> None:
     settings: dict[str, object] = {"CHECKPOINT_INTERVAL": "0.2", "LATENESS": "2", "DATA_DIR": tmp_path / "data"}
     server = Streamgauge(tmp_path, settings if LONG else settings | {"DRAIN_SECONDS": 1})
-    campaign = Campaign("SIGTERM", [server])
+    campaign = Campaign("SIGTERM", [server], errors=True)
     rng = pick("stops")
     slowest, statuses = 0.0, []
     try:
