@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.account import Account
-from tests.faults.numbers import LOAD_SECONDS, LONG, pick, progress
+from tests.faults.numbers import LOAD_SECONDS, LONG, by_size, pick, progress
 from tests.faults.recounts import recount
 from tests.faults.senders import Load, Sender, under_load
 from tests.faults.traffic import NAMES, Writer
@@ -143,7 +143,7 @@ class Campaign:
 
         while time.monotonic() < until:
             time.sleep(0.005)
-        before, last = written(), time.monotonic() + 3
+        before, last = written(), time.monotonic() + by_size(1.5, 3)
         while written() == before and time.monotonic() < last:
             time.sleep(0.001)
 

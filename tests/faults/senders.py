@@ -16,7 +16,7 @@ from tests.support import Streamgauge
 
 NOT_TAKEN = {"starting", "shutting_down", "too_many_requests", "too_many_connections", "log_full", "store_stalled"}
 """What these codes refuse has certainly not been taken."""
-PAUSE = by_size(0.004, 0.0)
+PAUSE = by_size(0.012, 0.0)
 """Seconds between two requests of a connection; the short campaign shares its machine with other tests."""
 WAIT = 60.0
 """Seconds an answer may take at most: none may hang for ever."""

@@ -49,4 +49,4 @@ def test_two_servers_on_one_redis_stream(redis_server: RedisServer, tmp_path: Pa
         )
         for name in ("one", "two")
     ]  # fmt: skip
-    run(Campaign("kills, two servers on one Redis", servers, thorough=True), KILLS_REDIS)
+    run(Campaign("kills, two servers on one Redis", servers), KILLS_REDIS)

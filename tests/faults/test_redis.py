@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import LONG, by_size, pick, result
 from tests.faults.proxy import Proxy
 from tests.faults.senders import Load, under_load
@@ -158,16 +159,18 @@ def test_paused(rivers: list[River], tmp_path: Path) -> None:
 
 
 def test_full(rivers: list[River], tmp_path: Path) -> None:
-    options = "--maxmemory", "3mb", "--maxmemory-policy", "noeviction"
-    river = River(tmp_path, "Redis full", *options, CHECKPOINT_INTERVAL="600")
+    river = River(tmp_path, "Redis full", "--maxmemory-policy", "noeviction", CHECKPOINT_INTERVAL="600")
     rivers.append(river)
-    river.redis.ask(b"SETRANGE filler 1000000 x")
+    for _ in range(int(by_size(1, 5))):
+        before = river.campaign.refusals()["log_full"]
+        [used] = re.findall(rb"used_memory:(\d+)", river.redis.ask(b"INFO memory"))
+        river.redis.ask(b"CONFIG SET maxmemory %d" % (int(used) + by_size(300_000, 3_000_000)))
 
-    def fill(load: Load) -> None:
-        wait_until(lambda: river.campaign.refusals()["log_full"] > 0, 60, "a full Redis")
-        time.sleep(1.5)
-        river.redis.ask(b"CONFIG SET maxmemory 200mb")
-        load.wait(20)
+        def fill(load: Load, before: int = before) -> None:
+            wait_until(lambda: river.campaign.refusals()["log_full"] > before + 20, START, "a full Redis")
+            assert river.server.call("GET", "/health")["status"] == "ok"
+            river.redis.ask(b"CONFIG SET maxmemory 1gb")
+            load.wait(20)
 
-    river.load(fill)
+        river.load(fill)
     river.finish()
