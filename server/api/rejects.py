@@ -130,7 +130,7 @@ def routes(answers: Answers, gate: Gate, send_again: SendAgain) -> list[Route]:
         asked = request.query_params
         form = _one_of(request, "format", ("json", "ndjson")) or "json"
         kind = _one_of(request, "kind", KINDS[:2] if form == "ndjson" else KINDS)
-        limit = whole_number(request, "limit", 100 if form == "json" else MAX_LIMIT, 1, MAX_LIMIT)
+        limit = whole_number(request, "limit", 100 if form == "json" else len(engine.rejects), 1, MAX_LIMIT)
         before = _place(answers, asked["before"]) if "before" in asked else None
         kind = kind or ("metric" if form == "ndjson" else None)
         older = (kept for kept in _chosen(engine.rejects.newest_first(), kind, asked.get("reason"))
