@@ -135,6 +135,16 @@ def test_a_record_cut_out_is_damage_that_is_named(left: tuple[Path, Load], tmp_p
     assert ".segment " in report.damage[0] and "is missing (1)" in report.damage[0]
 
 
+def test_a_lost_end_is_damage_that_is_named(left: tuple[Path, Load], tmp_path: Path) -> None:
+    tampered = copied(left[0], tmp_path / "data")
+    mark = (tampered.folder / "log" / "end").read_bytes()
+    tampered.change_log(lambda payloads: payloads.__delitem__(slice(-2, None)))
+    (tampered.folder / "log" / "end").write_bytes(mark)
+    report = verify(tampered.folder)
+    assert report.code == 2
+    assert "are missing (2)" in report.damage[0]
+
+
 def test_a_block_that_fails_its_checksum_is_named(left: tuple[Path, Load], tmp_path: Path) -> None:
     tampered = copied(left[0], tmp_path / "data")
     tampered.sql("UPDATE blocks SET crc = crc + 1 WHERE level = 0 AND rowid = (SELECT max(rowid) FROM blocks)")
