@@ -1,7 +1,7 @@
 """Checkpoints: all of an engine's state that the store does not hold, as one block of bytes.
 
 State = f(checkpoint, log after its position). A capture is taken between two entries and is cheap: it refers to
-arrays that never change, and copies the few that do; encoding it can happen on another thread.
+arrays that never change, borrows the large ones that do, and copies the rest; another thread encodes it.
 
 Layout: magic, version (u16), length of the header (u32), header (JSON), then the arrays named in it, one after another.
 """
@@ -25,6 +25,7 @@ from engine.slots import Samples, Slot
 
 MAGIC = b"SGCP"
 VERSION = 1
+PART_BYTES = 1 << 20
 _HEAD = struct.Struct("<4sHI")
 _LIFETIME = "lifetime/"
 _TABLE = "table/"
@@ -32,7 +33,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
-    """The engine's state now, as a header and arrays that will not change."""
+    """The engine's state now, as a header and arrays. Some are lent: they change no more before `release`."""
     arrays: Arrays = {}
     open_slots = {}
     for start, slot in sorted(engine.open.items()):
@@ -42,8 +43,8 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         open_slots[start] = len(slot.folded), slot.fold_at
     for start, samples in sorted(engine.totals.slots.items()):
         _put_samples(arrays, f"totals/{start}", samples)
-    arrays["last/time"], arrays["last/value"], arrays["last/grown"] = engine.totals.state()
-    arrays |= {_LIFETIME + name: column for name, column in engine.lifetime.state().items()}
+    arrays["last/time"], arrays["last/value"], arrays["last/grown"] = engine.totals.lend()
+    arrays |= {_LIFETIME + name: column for name, column in engine.lifetime.lend().items()}
     tables = engine.tables.state()
     arrays |= {f"{_TABLE}{number}": held for number, held in enumerate(tables.values())}
     arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
@@ -67,12 +68,39 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
     return header, arrays
 
 
-def encode(header: dict[str, Any], arrays: Arrays) -> bytes:
-    """A capture as bytes."""
+def release(engine: Engine) -> None:
+    """The arrays of the last capture are not looked at any more. Any thread may say so; unsaid, it costs copies."""
+    engine.lifetime.returned()
+    engine.totals.returned()
+
+
+def encode_arrays(arrays: Arrays) -> list[bytes]:
+    """The arrays as bytes, in parts of at most PART_BYTES: one piece would keep all other threads waiting."""
+    parts: list[bytes] = []
+    held: list[memoryview] = []
+    size = 0
+    for array in arrays.values():
+        rest = np.ascontiguousarray(array).data.cast("B") if len(array) else memoryview(b"")
+        while rest:
+            taken, rest = rest[: PART_BYTES - size], rest[PART_BYTES - size :]
+            held.append(taken)
+            size += len(taken)
+            if size == PART_BYTES:
+                parts.append(b"".join(held))
+                held, size = [], 0
+    return [*parts, b"".join(held)] if held else parts
+
+
+def encode_header(header: dict[str, Any], arrays: Arrays) -> bytes:
+    """What stands before the arrays."""
     listed = [(name, array.dtype.str, len(array)) for name, array in arrays.items()]
     text = json.dumps({**header, "arrays": listed}).encode()
-    columns = (np.ascontiguousarray(array).data for array in arrays.values())
-    return b"".join((_HEAD.pack(MAGIC, VERSION, len(text)), text, *columns))
+    return _HEAD.pack(MAGIC, VERSION, len(text)) + text
+
+
+def encode(header: dict[str, Any], arrays: Arrays) -> bytes:
+    """A capture as bytes."""
+    return b"".join((encode_header(header, arrays), *encode_arrays(arrays)))
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], Arrays]:

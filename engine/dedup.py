@@ -1,10 +1,12 @@
 """What came before: the ids and idempotency keys of the newest rows, bounded by count and by time.
 
-Keys leave in the order they came, decided by the log alone, so a replay forgets the same ones.
+Keys leave in the order they came, decided by the log alone, so a replay forgets the same ones. Each is held as the
+bytes that the store keeps of it: a million of them are too many for objects.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +22,11 @@ RECORD = np.dtype(
         ("body", "V8"),
     ]
 )
+_PACKED = struct.Struct("<B16sqqiiqq8s")
+"""One RECORD."""
+_NAME_BYTES = 17
+"""Kind and key, which tell a record from all others."""
+_STAMP = struct.Struct("<q")
 
 
 class Seen(NamedTuple):
@@ -46,10 +53,11 @@ class Window:
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
-        self._seen: dict[tuple[int, bytes], Seen] = {}
-        self._stamps: deque[tuple[int, int]] = deque()
-        """(stamp, keys that came with it), oldest first."""
-        self._new: list[tuple[int, bytes, int, Seen]] = []
+        self._seen: dict[bytes, bytes] = {}
+        """Kind and key -> the record."""
+        self._order: deque[bytes] = deque()
+        """The same names, oldest first: a dict is slow to give its first."""
+        self._new: list[bytes] = []
         self._chunks: deque[tuple[int, int]] = deque()
         """(chunk number, newest stamp in it) of the stored chunks that still matter."""
 
@@ -58,59 +66,60 @@ class Window:
 
     def find(self, kind: int, key: bytes) -> Seen | None:
         """Where a key came first, None when it is new or forgotten."""
-        return self._seen.get((kind, key))
+        record = self._seen.get(bytes((kind,)) + key)
+        if record is None:
+            return None
+        _, _, _, position, row, second, time, second_time, body = _PACKED.unpack(record)
+        return Seen(position, row, second, body if kind == REQUEST else b"", time, second_time)
 
     def add(self, kind: int, key: bytes, stamp: int, seen: Seen) -> None:
-        """Remembers a new key, and forgets the oldest where they are too many."""
-        self._seen[kind, key] = seen
-        self._new.append((kind, key, stamp, seen))
-        if self._stamps and self._stamps[-1][0] == stamp:
-            self._stamps[-1] = (stamp, self._stamps[-1][1] + 1)
-        else:
-            self._stamps.append((stamp, 1))
-        # At once, not when time moves: a window that is restored between the two must have forgotten the same ones.
-        if len(self._seen) > self.bound.keys:
-            oldest, count = self._stamps[0]
-            del self._seen[next(iter(self._seen))]
-            if count == 1:
-                self._stamps.popleft()
-            else:
-                self._stamps[0] = (oldest, count - 1)
+        """Remembers a new key of 16 bytes, and forgets the oldest where they are too many."""
+        at = seen.position, seen.row, seen.second, seen.time, seen.second_time
+        record = _PACKED.pack(kind, key, stamp, *at, seen.body)
+        self._new.append(record)
+        self._hold(record)
 
     def expire(self, stamp: int) -> None:
         """Forgets what is too old at a stamp."""
-        while self._stamps and self._stamps[0][0] <= stamp - self.bound.age:
-            for _ in range(self._stamps.popleft()[1]):
-                del self._seen[next(iter(self._seen))]
+        while self._order and self._oldest() <= stamp - self.bound.age:
+            del self._seen[self._order.popleft()]
 
     def take_chunk(self, number: int) -> bytes | None:
         """What came since the last call, for the store to keep under this number."""
         if not self._new:
             return None
         new, self._new = self._new, []
-        self._chunks.append((number, new[-1][2]))
-        rows = [
-            (kind, key, stamp, s.position, s.row, s.second, s.time, s.second_time, s.body.ljust(8, b"\0"))
-            for kind, key, stamp, s in new
-        ]
-        return np.array(rows, RECORD).tobytes()
+        self._chunks.append((number, _stamp_of(new[-1])))
+        return b"".join(new)
 
     def oldest_chunk(self, newest: int) -> int:
         """The number of the oldest stored chunk that still holds a remembered key; newest + 1 when none does."""
-        oldest = self._stamps[0][0] if self._stamps else None
-        while self._chunks and (oldest is None or self._chunks[0][1] < oldest):
+        while self._chunks and (not self._order or self._chunks[0][1] < self._oldest()):
             self._chunks.popleft()
         return self._chunks[0][0] if self._chunks else newest + 1
 
     def restore(self, chunks: list[tuple[int, bytes]], stamp: int) -> None:
         """Takes stored chunks, oldest first."""
         for number, data in chunks:
-            records = np.frombuffer(data, RECORD)
-            for record in records:
-                kind, key, at, position, row, second, time, second_time, body = record.item()
-                hashed = body if kind == REQUEST else b""
-                self.expire(at)  # a key may have been forgotten and have come again
-                self.add(kind, bytes(key), at, Seen(position, row, second, bytes(hashed), time, second_time))
-            self._new.clear()
-            self._chunks.append((number, int(records["stamp"][-1])))
+            for at in range(0, len(data), _PACKED.size):
+                record = data[at : at + _PACKED.size]
+                self.expire(_stamp_of(record))  # a key may have been forgotten and have come again
+                self._hold(record)
+            self._chunks.append((number, _stamp_of(data[-_PACKED.size :])))
         self.expire(stamp)
+
+    def _hold(self, record: bytes) -> None:
+        name = record[:_NAME_BYTES]
+        self._seen[name] = record
+        self._order.append(name)
+        # At once, not when time moves: a window that is restored between the two must have forgotten the same ones.
+        if len(self._order) > self.bound.keys:
+            del self._seen[self._order.popleft()]
+
+    def _oldest(self) -> int:
+        return _stamp_of(self._seen[self._order[0]])
+
+
+def _stamp_of(record: bytes) -> int:
+    stamp: int = _STAMP.unpack_from(record, _NAME_BYTES)[0]
+    return stamp

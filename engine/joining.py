@@ -88,7 +88,7 @@ class _Joined:
         """(rows, position, stamp) of each entry."""
         self._times: list[Ints] = []
         self._values: list[Floats] = []
-        self._spelt = _Spelt()
+        self._spelt: list[Batch] = []
         self._found: list[Found] = []
         """The series, of several entries at once where their keys are spelt."""
 
@@ -99,7 +99,7 @@ class _Joined:
         if batch is None:
             return
         if batch.table is None:
-            self._spelt.add(batch)
+            self._spelt.append(batch)
         else:
             self._resolve()  # new series get their numbers in the order of the log
             self._found.append(self._engine.series_of(batch, entry.epoch))
@@ -108,9 +108,13 @@ class _Joined:
         self._places.append((len(batch), position, self.stamp))
 
     def _resolve(self) -> None:
-        if self._spelt.keys:
-            self._found.append(self._engine.series_of(self._spelt.batch(), 0))
-            self._spelt = _Spelt()
+        """Finds the series of what is spelt; new ones one entry after the other, as each may name a unit."""
+        batches, self._spelt = self._spelt, []
+        if not batches:
+            return
+        together = _together(batches)
+        known = self._engine.catalogue.knows(together.keys)
+        self._found += [self._engine.series_of(batch, 0) for batch in ([together] if known else batches)]
 
     def take(self) -> tuple[Codes, Ints, Ints, Floats]:
         """Hands all to the engine: (series, row numbers, times, values) of the samples it took."""
@@ -145,25 +149,14 @@ class _Joined:
         return series, rows, times, values
 
 
-class _Spelt:
-    """Batches whose keys are spelt, on their way to be one."""
-
-    def __init__(self) -> None:
-        self.keys: list[bytes] = []
-        self._codes: list[Codes] = []
-        self._first: list[int] = []
-
-    def add(self, batch: Batch) -> None:
-        """One more batch."""
-        self._first.append(len(self.keys))
-        self._codes.append(batch.codes)
-        self.keys.extend(batch.keys)
-
-    def batch(self) -> Batch:
-        """All of them; a key may stand there more than once. Without values and times."""
-        counts = np.fromiter(map(len, self._codes), np.int64, len(self._codes))
-        codes = np.concatenate(self._codes) + np.repeat(np.array(self._first, np.int32), counts)
-        return Batch(self.keys, codes, NOTHING[3], NOTHING[2])
+def _together(batches: Sequence[Batch]) -> Batch:
+    """Batches whose keys are spelt as one; a key may stand there more than once. Without values and times."""
+    keys = [key for batch in batches for key in batch.keys]
+    rows = np.fromiter((len(batch) for batch in batches), np.int64, len(batches))
+    held = np.fromiter((len(batch.keys) for batch in batches), np.int64, len(batches))
+    first = np.repeat(np.cumsum(held) - held, rows).astype(np.int32)
+    codes = np.concatenate([batch.codes for batch in batches]) + first
+    return Batch(keys, codes, NOTHING[3], NOTHING[2])
 
 
 def _flags(found: Sequence[Found], name: str) -> Flags | None:

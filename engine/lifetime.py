@@ -30,6 +30,8 @@ BUCKETS = len(BOUNDS[0]) + 1
 """Buckets of a series, the one above all bounds included."""
 SETTLE_AT = 8192
 """Samples that wait at most."""
+LENT_SETTLE_AT = 131_072
+"""The same while the columns are lent to a checkpoint: settling would copy them."""
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -46,12 +48,13 @@ class Lifetime:
         self._scheme_of_name: dict[int, int] = {}
         self._waiting: list[tuple[Codes, Ints, Floats]] = []
         self._waiting_rows = 0
+        self._settle_at = SETTLE_AT
 
     def add(self, series: Codes, times: Ints, values: Floats) -> None:
         """Takes accepted samples, in log order. The arrays must not change afterwards."""
         self._waiting.append((series, times, values))
         self._waiting_rows += len(series)
-        if self._waiting_rows >= SETTLE_AT:
+        if self._waiting_rows >= self._settle_at:
             self.settle()
 
     def settle(self) -> None:
@@ -59,6 +62,8 @@ class Lifetime:
         self.reserve()
         if not self._waiting:
             return
+        for column in self._columns().values():
+            column.own()
         waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         if len(waiting) == 1:
             series, times, values = waiting[0]
@@ -147,13 +152,20 @@ class Lifetime:
 
     # Checkpoints.
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Copies of the columns, by name."""
+    def lend(self) -> dict[str, np.ndarray]:
+        """The columns as they are now, by name; they do not change before `returned`."""
         self.settle()
-        return {name: column.view().copy() for name, column in self._columns().items()}
+        self._settle_at = LENT_SETTLE_AT
+        return {name: column.lend() for name, column in self._columns().items()}
+
+    def returned(self) -> None:
+        """What was lent is not looked at any more. Any thread may say so."""
+        for column in self._columns().values():
+            column.returned()
+        self._settle_at = SETTLE_AT
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Takes what `state` gave; the catalogue must be back already."""
+        """Takes what `lend` gave; the catalogue must be back already."""
         self.reserve()
         if not state:
             return

@@ -43,6 +43,8 @@ class Totals:
             return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0)
         series, times, values, deltas = self._deltas([part.view() for part in parts])
         ids, gains = self._gains(series, values, deltas)
+        for column in self._columns():
+            column.own()
         self._grown.view()[ids] += gains
         self._last_time.view()[series] = times  # ascending, so the last of each series stays
         self._last_value.view()[series] = values
@@ -115,12 +117,21 @@ class Totals:
             self._last_value.extend(np.zeros(missing))
             self._grown.extend(np.zeros(missing))
 
-    def state(self) -> tuple[Ints, Floats, Floats]:
-        """Copies of the last closed time and value, and of what was gained, by series, for a checkpoint."""
-        return self._last_time.view().copy(), self._last_value.view().copy(), self._grown.view().copy()
+    def lend(self) -> tuple[Ints, Floats, Floats]:
+        """The last closed time and value, and what was gained, by series; they do not change before `returned`."""
+        last_time, last_value, grown = (column.lend() for column in self._columns())
+        return last_time, last_value, grown
+
+    def returned(self) -> None:
+        """What was lent is not looked at any more. Any thread may say so."""
+        for column in self._columns():
+            column.returned()
+
+    def _columns(self) -> tuple[Growing, Growing, Growing]:
+        return self._last_time, self._last_value, self._grown
 
     def restore(self, last_time: Ints, last_value: Floats, grown: Floats) -> None:
-        """Takes what `state` gave."""
+        """Takes what `lend` gave."""
         self._last_time, self._last_value, self._grown = Growing(np.int64), Growing(np.float64), Growing(np.float64)
         self._last_time.extend(last_time)
         self._last_value.extend(last_value)

@@ -84,7 +84,7 @@ class StoredEvent(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The engine's state as of a log position, as `Flush.checkpoint` had it."""
+    """The engine's state as of a log position, as `Flush.checkpoint` had it, in one piece."""
 
     generation: int
     position: int
@@ -98,12 +98,13 @@ class Flush:
     generation: number of the flush, larger than every one before. position: the log position it contains.
     blocks: overwrite what is at their keys. events: inserted; one whose (position, row) is there already is skipped.
     series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
-    chunk of the same number; chunks with a number below dedup_drop_before are removed. checkpoint: the engine's state.
+    chunk of the same number; chunks with a number below dedup_drop_before are removed. checkpoint: the engine's state,
+    in parts of about 1 MiB, so that nobody has to wait while a larger piece is copied.
     """
 
     generation: int
     position: int
-    checkpoint: bytes
+    checkpoint: Sequence[bytes]
     blocks: dict[BlockKey, bytes] = field(default_factory=dict)
     events: list[StoredEvent] = field(default_factory=list)
     series: list[tuple[int, bytes]] = field(default_factory=list)

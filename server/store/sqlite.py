@@ -23,7 +23,6 @@ from server.store.sqlite_files import SqliteFiles
 logger = logging.getLogger("streamgauge.store")
 
 CHECKPOINT_VERSION = 1
-PART_BYTES = 1 << 20  # of a checkpoint; a larger value would keep the event loop from running while it is copied
 EXPIRE_BLOCKS = 250  # per transaction
 EXPIRE_EVENTS = 2_500
 PAUSE = 0.001  # seconds between two of them, in which another writer gets the lock
@@ -77,14 +76,13 @@ class SqliteStore(SqliteEvents):
                 db.execute("DELETE FROM checkpoint_parts WHERE generation < ?", (newest,))
 
     def _put_checkpoint(self, db: sqlite3.Connection, flush: Flush) -> None:
-        data, parts = flush.checkpoint, max(1, -(-len(flush.checkpoint) // PART_BYTES))
+        parts = len(flush.checkpoint)
         db.execute(
             "INSERT INTO checkpoints (generation, position, version, parts) VALUES (?, ?, ?, ?)",
             (flush.generation, flush.position, CHECKPOINT_VERSION, parts),
         )
-        for number in range(parts):
-            place = _part_place(flush.generation, flush.position, number, parts)
-            sealed = self._sealer.seal(place, data[number * PART_BYTES : (number + 1) * PART_BYTES])
+        for number, part in enumerate(flush.checkpoint):
+            sealed = self._sealer.seal(_part_place(flush.generation, flush.position, number, parts), part)
             db.execute("INSERT INTO checkpoint_parts VALUES (?, ?, ?, ?, ?)", (flush.generation, number, *sealed))
 
     def _sealed_blocks(self, flush: Flush) -> Iterator[tuple[object, ...]]:

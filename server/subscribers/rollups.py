@@ -44,6 +44,8 @@ class _Job:
     pending: Pending
     header: dict[str, Any]
     arrays: checkpoint.Arrays
+    encoded: list[bytes]
+    """The arrays as bytes, once they are."""
     events: list[tuple[int, int, Event]]
     series: list[tuple[int, bytes]]
     chunk: bytes | None
@@ -144,7 +146,8 @@ class Rollups:
         self._trimmable = job.position
         self.flushes += 1
         self.last_seconds = time.perf_counter() - begun - waited
-        logger.debug("flush %d at position %d: %d blocks", job.generation, job.position, len(written))
+        took = time.perf_counter() - begun
+        logger.debug("flush %d at position %d: %d blocks in %.3f s", job.generation, job.position, len(written), took)
 
     async def _write_at_last(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...], float]:
         """Writes the job, again and again while the store or the log is not available and `run` is running.
@@ -179,18 +182,21 @@ class Rollups:
         return _Job(
             generation, engine.position,
             Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons),
-            header, arrays, engine.frozen_events,
+            header, arrays, [], engine.frozen_events,
             list(enumerate(engine.catalogue.keys[known:], known)),
             engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
         )  # fmt: skip
 
     def _write(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...]]:
+        if not job.encoded:
+            job.encoded = checkpoint.encode_arrays(job.arrays)
+            checkpoint.release(self.engine)
         blocks, rolled = roll(
             job.pending, self.engine.catalogue, self._read, self._list
         )
         job.header |= {"generation": job.generation, "rolled": list(rolled)}
         flush = Flush(
-            job.generation, job.position, checkpoint.encode(job.header, job.arrays),
+            job.generation, job.position, [checkpoint.encode_header(job.header, job.arrays), *job.encoded],
             {BlockKey(*block): encode(rows) for block, rows in blocks.items()},
             [stored_event(position, row, event) for position, row, event in job.events],
             job.series,
@@ -198,7 +204,7 @@ class Rollups:
             job.oldest_chunk,
         )  # fmt: skip
         self.store.write(flush)
-        self.checkpoint_bytes = len(flush.checkpoint)
+        self.checkpoint_bytes = sum(map(len, flush.checkpoint))
         return list(blocks), rolled
 
     def _read(self, wanted: list[BlockId]) -> dict[BlockId, Panes]:

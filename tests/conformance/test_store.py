@@ -74,7 +74,7 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
         BlockKey(2, 2 * HOUR, "unicode ✓"): "é".encode() * 300,
     }
     events = [event(7, 0, 10, user_id="u", session_id="s", plan="pro"), event(7, 1, 10)]
-    flush = Flush(1, 7, b"state" * 100, blocks, events, [(1, b"\xff\xfe"), (2, b"k")], [(4, b"four"), (3, b"three")])
+    flush = Flush(1, 7, [b"state" * 100], blocks, events, [(1, b"\xff\xfe"), (2, b"k")], [(4, b"four"), (3, b"three")])
     first = open_store(url)
     first.write(flush)
     first.close()
@@ -96,7 +96,7 @@ def test_blocks_follow_a_model_through_writes_expiry_and_deletion(store: Store) 
     for generation in range(1, 60):
         chosen = rng.sample(everything, rng.randrange(40))
         blocks = {key: rng.randbytes(rng.choice([3, 300])) * rng.choice([1, 5]) for key in chosen}
-        store.write(Flush(generation, generation, b"", blocks))
+        store.write(Flush(generation, generation, [b""], blocks))
         model.update({key: (generation, data) for key, data in blocks.items()})
         if generation % 7 == 0:
             level, before = rng.randrange(4), rng.randrange(60)
@@ -119,16 +119,16 @@ def test_blocks_follow_a_model_through_writes_expiry_and_deletion(store: Store) 
 
 def test_checkpoints_replace_one_another(store: Store) -> None:
     for generation in range(1, 6):
-        store.write(Flush(generation, generation * 10, b"%d" % generation))
+        store.write(Flush(generation, generation * 10, [b"%d" % generation]))
         assert store.newest_checkpoint() == Checkpoint(generation, generation * 10, b"%d" % generation)
 
 
 def test_an_old_generation_changes_nothing(store: Store) -> None:
     key = BlockKey(0, 0, "a")
-    store.write(Flush(2, 20, b"state", {key: b"new"}))
+    store.write(Flush(2, 20, [b"state"], {key: b"new"}))
     for generation in (1, 2):
         with pytest.raises(StoreConflict, match="generation 2"):
-            store.write(Flush(generation, 30, b"other", {key: b"old"}, [event(1)]))
+            store.write(Flush(generation, 30, [b"other"], {key: b"old"}, [event(1)]))
     assert store.read_blocks([key]) == {key: (2, b"new")}
     assert store.newest_checkpoint() == Checkpoint(2, 20, b"state")
     assert store.events(None, 0, 1) == []
@@ -136,28 +136,28 @@ def test_an_old_generation_changes_nothing(store: Store) -> None:
 
 def test_a_flush_that_fails_half_way_changes_nothing(store: Store) -> None:
     key = BlockKey(0, 0, "a")
-    store.write(Flush(1, 1, b"one", {key: b"one"}, series=[(1, b"first")], dedup_chunks=[(1, b"one")]))
+    store.write(Flush(1, 1, [b"one"], {key: b"one"}, series=[(1, b"first")], dedup_chunks=[(1, b"one")]))
     with pytest.raises(StoreConflict, match="series 1"):
-        store.write(Flush(2, 2, b"two", {key: b"two"}, [event(2)], [(1, b"first"), (2, b"x"), (1, b"other")]))
+        store.write(Flush(2, 2, [b"two"], {key: b"two"}, [event(2)], [(1, b"first"), (2, b"x"), (1, b"other")]))
     unwritable = event(2)._replace(position=1 << 70)
     with pytest.raises(OverflowError):
-        store.write(Flush(2, 2, b"two", {key: b"two"}, [event(2), unwritable], [(2, b"x")], [(1, b"two")], 1))
+        store.write(Flush(2, 2, [b"two"], {key: b"two"}, [event(2), unwritable], [(2, b"x")], [(1, b"two")], 1))
     assert store.read_blocks([key]) == {key: (1, b"one")}
     assert (list(store.series()), store.dedup_chunks()) == ([(1, b"first")], [(1, b"one")])
     assert store.events(None, 0, 1) == [] and store.newest_checkpoint() == Checkpoint(1, 1, b"one")
-    store.write(Flush(2, 2, b"two", {key: b"two"}, series=[(1, b"first"), (2, b"x")]))
+    store.write(Flush(2, 2, [b"two"], {key: b"two"}, series=[(1, b"first"), (2, b"x")]))
     assert list(store.series()) == [(1, b"first"), (2, b"x")]
 
 
 def test_dedup_chunks_are_overwritten_by_number_and_dropped_from_below(store: Store) -> None:
-    store.write(Flush(1, 1, b"", dedup_chunks=[(1, b"a"), (2, b"b"), (3, b"c")]))
-    store.write(Flush(2, 2, b"", dedup_chunks=[(3, b"cc"), (4, b"d")], dedup_drop_before=3))
+    store.write(Flush(1, 1, [b""], dedup_chunks=[(1, b"a"), (2, b"b"), (3, b"c")]))
+    store.write(Flush(2, 2, [b""], dedup_chunks=[(3, b"cc"), (4, b"d")], dedup_drop_before=3))
     assert store.dedup_chunks() == [(3, b"cc"), (4, b"d")]
 
 
 def test_a_catalogue_of_several_pages_comes_in_order(store: Store) -> None:
     rows = [(id, b"key %d" % id) for id in range(0, 24_000, 2)]
-    store.write(Flush(1, 1, b"", series=list(reversed(rows))))
+    store.write(Flush(1, 1, [b""], series=list(reversed(rows))))
     assert list(store.series()) == rows
 
 
@@ -167,7 +167,7 @@ def test_events_by_range_type_user_and_order(store: Store) -> None:
         event(p, r, rng.randrange(50), rng.choice(["a", "b", "it's"]), user_id=rng.choice([None, "u", "v"]))
         for p in range(1, 40) for r in range(5)
     ]  # fmt: skip
-    store.write(Flush(1, 100, b"", events=events))
+    store.write(Flush(1, 100, [b""], events=events))
     for _ in range(150):
         start, end = rng.randrange(-1, 52), rng.randrange(-1, 52)
         type, user = rng.choice([None, "a", "it's", "none"]), rng.choice([None, "u", "nobody"])
@@ -187,7 +187,7 @@ def test_events_by_range_type_user_and_order(store: Store) -> None:
 
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_pages_of_events_join_without_gap_or_repeat(store: Store, newest_first: bool) -> None:
-    store.write(Flush(1, 100, b"", events=[event(p, r, p // 7) for p in range(50) for r in range(3)]))
+    store.write(Flush(1, 100, [b""], events=[event(p, r, p // 7) for p in range(50) for r in range(3)]))
     whole = store.events("click", 0, 100, newest_first=newest_first)
     pages: list[StoredEvent] = []
     after = None
@@ -198,15 +198,15 @@ def test_pages_of_events_join_without_gap_or_repeat(store: Store, newest_first: 
 
 
 def test_a_repeated_event_counts_once(store: Store) -> None:
-    store.write(Flush(1, 1, b"", events=[event(1, 0, 5, plan="first"), event(1, 1, 5)]))
-    store.write(Flush(2, 2, b"", events=[event(1, 0, 5, plan="again"), event(2, 0, 6)]))
+    store.write(Flush(1, 1, [b""], events=[event(1, 0, 5, plan="first"), event(1, 1, 5)]))
+    store.write(Flush(2, 2, [b""], events=[event(1, 0, 5, plan="again"), event(2, 0, 6)]))
     assert [(e.position, e.row) for e in store.events(None, 0, 10)] == [(1, 0), (1, 1), (2, 0)]
     assert b"first" in store.events(None, 0, 10)[0].body
     assert store.event_types() == {"click": 3}
 
 
 def test_event_types_and_expiry_keep_to_half_open_ranges(store: Store) -> None:
-    store.write(Flush(1, 1, b"", events=[event(1, t, t, "ab"[t % 2]) for t in range(7000)]))
+    store.write(Flush(1, 1, [b""], events=[event(1, t, t, "ab"[t % 2]) for t in range(7000)]))
     assert store.event_types() == {"a": 3500, "b": 3500}
     assert store.event_types(10, 13) == {"a": 2, "b": 1}
     assert store.event_types(start=6999) == {"b": 1} and store.event_types(end=1) == {"a": 1}
@@ -224,7 +224,7 @@ def test_a_scan_gives_the_values_at_paths(store: Store) -> None:
     paths = [f"properties.{name}" for name in [*properties, "object.inner.deep", "missing", "text.deeper"]]
     given = event(1, 0, 5, user_id="u", session_id="s", **properties)  # type: ignore[arg-type]
     escaped = given._replace(row=1, body=json.dumps(json.loads(given.body)).replace("a/b", "a\\/b").encode())
-    store.write(Flush(1, 1, b"", events=[given, escaped]))
+    store.write(Flush(1, 1, [b""], events=[given, escaped]))
     expected = (
         "pro", 12, 0.5, "true", "false", None, '[1,"b"]', '{"inner":{"deep":"down"}}', "ß", 1, 2, "true", 1e30,
         -1, 2**63 - 1, "down", None, None,
@@ -241,7 +241,7 @@ def test_a_scan_refuses_what_is_no_path(store: Store) -> None:
 
 def test_a_scan_is_in_order_in_chunks_up_to_a_place_and_within_its_limit(store: Store) -> None:
     store.write(
-        Flush(1, 99, b"", events=[event(p, r, 100 - p, n=p * 1000 + r) for p in range(100) for r in range(120)])
+        Flush(1, 99, [b""], events=[event(p, r, 100 - p, n=p * 1000 + r) for p in range(100) for r in range(120)])
     )
     chunks = list(store.events_scan("click", 0, 200, ["properties.n"], upto=(98, 59)))
     rows = [row for chunk in chunks for row in chunk]
@@ -256,7 +256,7 @@ def test_a_scan_is_in_order_in_chunks_up_to_a_place_and_within_its_limit(store: 
 
 
 def test_scans_left_in_the_middle_hold_nothing(store: Store) -> None:
-    store.write(Flush(1, 1, b"", events=[event(1, r) for r in range(6000)]))
+    store.write(Flush(1, 1, [b""], events=[event(1, r) for r in range(6000)]))
     for _ in range(40):
         next(store.events_scan(None, 0, 1))
         store.events_scan(None, 0, 1)
@@ -280,7 +280,7 @@ def test_documents(url: str, store: Store) -> None:
 def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     store.close()
-    for use in (store.newest_checkpoint, lambda: store.write(Flush(1, 1, b"")), lambda: list(store.series())):
+    for use in (store.newest_checkpoint, lambda: store.write(Flush(1, 1, [b""])), lambda: list(store.series())):
         with pytest.raises(StoreClosed):
             use()
 
@@ -321,7 +321,7 @@ def test_readers_see_one_generation_while_others_are_written(store: Store) -> No
     while (generation < 40 or len(seen) < 5) and not failures and time.monotonic() < deadline:
         generation += 1
         blocks = {key: content(generation, key) for key in keys}
-        store.write(Flush(generation, generation, b"", blocks, [event(generation, g=generation)]))
+        store.write(Flush(generation, generation, [b""], blocks, [event(generation, g=generation)]))
     finished.set()
     for thread in readers:
         thread.join(30)
@@ -330,7 +330,7 @@ def test_readers_see_one_generation_while_others_are_written(store: Store) -> No
 
 
 def test_a_long_expiry_lets_other_writers_in(store: Store) -> None:
-    store.write(Flush(1, 1, b"", events=[event(1, r) for r in range(40_000)]))
+    store.write(Flush(1, 1, [b""], events=[event(1, r) for r in range(40_000)]))
     expiry = threading.Thread(target=store.expire_events, args=(1,))
     expiry.start()
     while store.event_types().get("click") == 40_000:
@@ -352,7 +352,7 @@ while True:
     generation += 1
     mark = b"%d " % generation
     store.write(Flush(
-        generation, generation * 10, mark * 20_000,
+        generation, generation * 10, [mark * 20_000],
         {BlockKey(i % 4, 0, f"n{i}"): mark * 500 for i in range(300)},
         [StoredEvent(generation, row, generation, "e", None, None, b"{}") for row in range(200)],
         [(generation, mark)], [(generation, mark * 100)], generation - 3,

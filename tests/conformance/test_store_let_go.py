@@ -19,7 +19,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: str) -> None:
     store = open_store(url)
     blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(350)}
-    store.write(Flush(1, 1, b"", blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
+    store.write(Flush(1, 1, [b""], blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
     counted: list[bytes] = []
 
     def rows(data: bytes) -> int:

@@ -14,7 +14,7 @@ def flush(store: Store, generation: int) -> None:
     """Overwrites every block with data of its generation."""
     data = str(generation).encode() * 500
     blocks = {BlockKey(0, start, name): data for start in range(0, 40_000, 1000) for name in ("a", "b")}
-    store.write(Flush(generation, generation * 10, data, blocks, series=[(generation, data)]))
+    store.write(Flush(generation, generation * 10, [data], blocks, series=[(generation, data)]))
 
 
 def generations(url: str) -> set[int]:

@@ -56,11 +56,11 @@ def damage_checkpoint(path: Path, generation: int) -> None:
 
 
 def test_the_checkpoint_before_a_damaged_one_serves_where_nothing_was_overwritten(path: Path, store: Store) -> None:
-    store.write(Flush(1, 10, b"one", {KEY: b"block"}))
-    store.write(Flush(2, 20, b"two", events=[StoredEvent(11, 0, 1, "click", None, None, b"{}")]))
+    store.write(Flush(1, 10, [b"one"], {KEY: b"block"}))
+    store.write(Flush(2, 20, [b"two"], events=[StoredEvent(11, 0, 1, "click", None, None, b"{}")]))
     damage_checkpoint(path, 2)
     assert store.newest_checkpoint() == Checkpoint(1, 10, b"one")
-    store.write(Flush(3, 20, b"three", events=[StoredEvent(11, 0, 1, "click", None, None, b"{}")]))
+    store.write(Flush(3, 20, [b"three"], events=[StoredEvent(11, 0, 1, "click", None, None, b"{}")]))
     assert store.newest_checkpoint() == Checkpoint(3, 20, b"three")
     assert store.event_types() == {"click": 1}
 
@@ -68,17 +68,17 @@ def test_the_checkpoint_before_a_damaged_one_serves_where_nothing_was_overwritte
 @pytest.mark.parametrize(
     "second",
     [
-        Flush(2, 20, b"two", blocks={BlockKey(1, 0, "other"): b"block"}),
-        Flush(2, 20, b"two", series=[(2, b"new")]),
-        Flush(2, 20, b"two", dedup_chunks=[(2, b"keys")]),
-        Flush(2, 20, b"two", dedup_drop_before=2),
+        Flush(2, 20, [b"two"], blocks={BlockKey(1, 0, "other"): b"block"}),
+        Flush(2, 20, [b"two"], series=[(2, b"new")]),
+        Flush(2, 20, [b"two"], dedup_chunks=[(2, b"keys")]),
+        Flush(2, 20, [b"two"], dedup_drop_before=2),
     ],
     ids=["blocks", "series", "chunks", "dropped chunks"],
 )
 def test_the_checkpoint_before_a_damaged_one_is_refused_under_newer_contents(
     path: Path, store: Store, second: Flush
 ) -> None:
-    store.write(Flush(1, 10, b"one", {KEY: b"block"}, dedup_chunks=[(1, b"keys")]))
+    store.write(Flush(1, 10, [b"one"], {KEY: b"block"}, dedup_chunks=[(1, b"keys")]))
     store.write(second)
     damage_checkpoint(path, 2)
     with pytest.raises(StoreDamaged, match="count samples twice"):
@@ -87,7 +87,7 @@ def test_the_checkpoint_before_a_damaged_one_is_refused_under_newer_contents(
 
 def test_only_damaged_checkpoints_are_not_a_new_store(path: Path, store: Store) -> None:
     for generation in (1, 2):
-        store.write(Flush(generation, 10, b"state"))
+        store.write(Flush(generation, 10, [b"state"]))
         damage_checkpoint(path, generation)
     with pytest.raises(StoreDamaged, match="every checkpoint"):
         store.newest_checkpoint()
@@ -95,7 +95,7 @@ def test_only_damaged_checkpoints_are_not_a_new_store(path: Path, store: Store) 
 
 @pytest.mark.parametrize("value", [b"short", b"long and compressible " * 50, random.Random(1).randbytes(400)])
 def test_any_changed_byte_is_seen(path: Path, store: Store, value: bytes) -> None:
-    store.write(Flush(1, 10, value, {KEY: value}, dedup_chunks=[(1, value)]))
+    store.write(Flush(1, 10, [value], {KEY: value}, dedup_chunks=[(1, value)]))
     db = sqlite3.connect(path, isolation_level=None)
     for table, read in (
         ("checkpoint_parts", store.newest_checkpoint),
@@ -132,7 +132,7 @@ def test_any_changed_byte_is_seen(path: Path, store: Store, value: bytes) -> Non
 )
 def test_a_large_checkpoint_lacks_no_part(path: Path, store: Store, damage: str) -> None:
     state = bytes(1_200_000) + random.Random(1).randbytes(1_500_000)
-    store.write(Flush(1, 10, state))
+    store.write(Flush(1, 10, [state[:1_000_000], state[1_000_000:2_000_000], state[2_000_000:]]))
     assert store.newest_checkpoint() == Checkpoint(1, 10, state)
     alter(path, damage)
     with pytest.raises(StoreDamaged):
@@ -141,7 +141,7 @@ def test_a_large_checkpoint_lacks_no_part(path: Path, store: Store, damage: str)
 
 def test_a_damaged_block_is_named_and_the_others_can_be_read(path: Path, store: Store) -> None:
     other = BlockKey(2, 3_600_000, "latency")
-    store.write(Flush(1, 10, b"", {KEY: b"requests", other: b"latency"}))
+    store.write(Flush(1, 10, [b""], {KEY: b"requests", other: b"latency"}))
     alter(path, "UPDATE blocks SET data = (SELECT data FROM blocks WHERE name = 'latency') WHERE name = 'requests'")
     with pytest.raises(StoreDamaged, match="block of 'requests', level 0, start 0"):
         store.read_blocks([other, KEY])
@@ -152,7 +152,7 @@ def test_damaged_pages_are_damage_whatever_they_hit(path: Path) -> None:
     store = open_store(f"sqlite:///{path}")
     keys = [BlockKey(0, i, "n") for i in range(400)]
     events = [StoredEvent(1, i, i, "e", "u", None, b"{}") for i in range(2000)]
-    store.write(Flush(1, 10, b"state" * 999, dict.fromkeys(keys, bytes(range(250)) * 9), events, [(1, b"k")]))
+    store.write(Flush(1, 10, [b"state" * 999], dict.fromkeys(keys, bytes(range(250)) * 9), events, [(1, b"k")]))
     store.close()
     sound, rng, seen = path.read_bytes(), random.Random(4), 0
     for _ in range(40):
@@ -183,7 +183,7 @@ def test_a_newer_format_is_left_alone(path: Path, store: Store) -> None:
 
 
 def test_a_newer_checkpoint_format_is_left_alone(path: Path, store: Store) -> None:
-    store.write(Flush(1, 10, b"state"))
+    store.write(Flush(1, 10, [b"state"]))
     alter(path, "UPDATE checkpoints SET version = 2")
     with pytest.raises(StoreVersion, match="unknown format 2"):
         store.newest_checkpoint()
@@ -212,24 +212,24 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
 
 def test_a_second_server_on_the_file_is_refused_at_its_first_flush(path: Path, store: Store) -> None:
     other = open_store(f"sqlite:///{path}")
-    store.write(Flush(1, 10, b"mine", {KEY: b"mine"}))
+    store.write(Flush(1, 10, [b"mine"], {KEY: b"mine"}))
     with pytest.raises(StoreConflict, match="another server"):
-        other.write(Flush(1, 12, b"theirs", {KEY: b"theirs"}))
+        other.write(Flush(1, 12, [b"theirs"], {KEY: b"theirs"}))
     other.close()
     assert store.read_blocks([KEY]) == {KEY: (1, b"mine")}
 
 
 def test_a_full_disk_undoes_the_flush_and_a_later_one_works(store: Store) -> None:
     assert isinstance(store, SqliteStore)
-    store.write(Flush(1, 10, b"one", {KEY: b"one"}))
+    store.write(Flush(1, 10, [b"one"], {KEY: b"one"}))
     writer = store._files._writer  # the only way to a full disk that needs no disk
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreUnavailable, match="full"):
-        store.write(Flush(2, 20, b"two", {KEY: random.Random(1).randbytes(1_000_000)}))
+        store.write(Flush(2, 20, [b"two"], {KEY: random.Random(1).randbytes(1_000_000)}))
     assert store.read_blocks([KEY]) == {KEY: (1, b"one")} and store.newest_checkpoint() == Checkpoint(1, 10, b"one")
     writer.execute("PRAGMA max_page_count = 1000000")
-    store.write(Flush(2, 20, b"two", {KEY: b"two"}))
+    store.write(Flush(2, 20, [b"two"], {KEY: b"two"}))
     assert store.read_blocks([KEY]) == {KEY: (2, b"two")}
 
 
@@ -237,7 +237,7 @@ def test_a_full_disk_undoes_the_flush_and_a_later_one_works(store: Store) -> Non
 def test_what_must_last_waits_for_the_disk(path: Path, durable: bool, deletions: int) -> None:
     store = SqliteStore(str(path), durable=durable)
     writer = store._files._writer
-    store.write(Flush(1, 1, b""))
+    store.write(Flush(1, 1, [b""]))
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     store.expire(0, 1)
     assert writer.execute("PRAGMA synchronous").fetchone() == (deletions,)
@@ -247,7 +247,7 @@ def test_what_must_last_waits_for_the_disk(path: Path, durable: bool, deletions:
 
 
 def test_a_damaged_block_can_be_let_go_of(store: Store, path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store.write(Flush(1, 1, b"", {KEY: b"three", KEY._replace(name="sound"): b"x"}))
+    store.write(Flush(1, 1, [b""], {KEY: b"three", KEY._replace(name="sound"): b"x"}))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE blocks SET crc = crc + 1 WHERE name = ?", (KEY.name,))
     assert store.expire(KEY.level, KEY.start + 1, len) == 2
@@ -261,7 +261,8 @@ def test_a_scan_takes_any_body(store: Store) -> None:
               b'{"properties":{"p":1e999}}', b'{"properties":{"p":"x\\u0000y"}}', b'{"properties":{"p":"\xff"}}',
               b'{"properties":{"p":' + b"9" * 5000 + b"}}",
               b'{"properties":{"p":' + b"[" * 1500 + b"]" * 1500 + b"}}"]  # fmt: skip
-    store.write(Flush(1, 1, b"", events=[StoredEvent(1, i, 0, "e", None, None, body) for i, body in enumerate(bodies)]))
+    events = [StoredEvent(1, i, 0, "e", None, None, body) for i, body in enumerate(bodies)]
+    store.write(Flush(1, 1, [b""], events=events))
     (rows,) = store.events_scan(None, 0, 1, ["properties.p", "properties.ö"])
     assert len(rows) == len(bodies)
     assert [row[3] for row in rows][:6] == [None] * 6 and rows[7][3] == float("inf")
