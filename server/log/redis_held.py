@@ -54,31 +54,38 @@ class Held:
         return [entry for entry in self._entries if entry[0] > position], self._let_go > position
 
 
+async def is_behind(connection: Any, stream: str, held: Held) -> bool:
+    """Whether a stream ends before the newest position known."""
+    newest = held.newest  # as of before the question: other connections go on meanwhile
+    return await _last(connection, stream) < newest
+
+
 async def put_back(connection: Any, stream: str, held: Held) -> bool:
     """Makes a stream whole that has gone back, over a fresh connection; True where not all could be put back.
 
     Raises redis-py's ConnectionError where Redis takes nothing, so that it is tried again with the next connection.
     """
+    newest = held.newest
     last = await _last(connection, stream)
-    if last >= held.newest:
+    if last >= newest:
         return False
     entries, incomplete = held.after(last)
     try:
         for begin in range(0, len(entries), _CHUNK):
             await _add(connection, stream, entries[begin : begin + _CHUNK])
-        if await _last(connection, stream) < held.newest:  # appended and never read, or read and not held
-            await _go_on_above(connection, stream, held.newest)
+        if await _last(connection, stream) < newest:  # appended and never read, or read and not held
+            await _go_on_above(connection, stream, newest)
     except ResponseError as error:
         raise RedisConnectionError(f"Redis came back with less and does not take it back: {error}") from error
     log.warning(
         "log: Redis came back without the newest entries (it ends at %d, %d were appended); %d entries are put back",
-        last, held.newest, len(entries),
+        last, newest, len(entries),
     )  # fmt: skip
     if incomplete:
         log.error(
             "log: entries between %d and %d are gone from Redis and not held any more. They have been applied, and "
             "the next checkpoint holds them; a kill before it would lose them",
-            last, entries[0][0] if entries else held.newest,
+            last, entries[0][0] if entries else newest,
         )  # fmt: skip
     return incomplete
 

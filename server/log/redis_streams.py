@@ -28,7 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
-from server.log.redis_held import Held, put_back
+from server.log.redis_held import Held, is_behind, put_back
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.redis_start import begin_after, is_kept_above
 from server.log.segment_file import MAX_PAYLOAD
@@ -356,8 +356,9 @@ class RedisLog:
             found = await connection.read_response()
             if found is None or text(found) != self.epoch:
                 raise _Replaced(f"another stream has taken the place of {self._stream}; start again")
-            async with self._mending:
-                self.setbacks += await put_back(connection, self._stream, self._held)
+            if await is_behind(connection, self._stream, self._held):
+                async with self._mending:
+                    self.setbacks += await put_back(connection, self._stream, self._held)
 
     async def _measure(self) -> None:
         """Ask Redis for the size of the stream; where it does not tell, what was appended and is still there."""

@@ -121,3 +121,24 @@ def test_only_some_seconds_and_bytes_are_held() -> None:
     assert held.after((4 * HELD_MS) << SEQUENCE_BITS) == (entries[2:], False), format_id(entries[0][0])
     held.add(held.newest + 1, b"x" * 200)
     assert held.after(0) == ([], True)
+
+
+async def test_a_new_connection_in_the_midst_of_appends_finds_nothing_missing(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = await RedisLog.open(server.url)
+
+    async def write() -> None:
+        for number in range(300):
+            await log.append(b"%d" % number)
+
+    async def connect() -> None:
+        while not writing.done():
+            await read(log, 0, await log.last())  # each follower has a connection of its own
+
+    async with asyncio.timeout(60):
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.01)
+        await asyncio.gather(writing, *(connect() for _ in range(3)))
+    assert log.setbacks == 0 and not caplog.records
+    await log.close()
