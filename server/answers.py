@@ -27,7 +27,7 @@ from engine.rollup import BlockId
 from server.block_cache import BlockCache
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
-from server.store import BlockKey, Store, StoreUnavailable, TooManyRows
+from server.store import BlockKey, Store, StoreDamaged, StoreUnavailable, TooManyRows
 from server.wire.answers import as_columns, as_rows, raw_rows
 from server.wire.blocks import Block
 from server.wire.event_fields import pick_fields
@@ -117,6 +117,9 @@ class Answers:
             logger.error("a query cannot read the store: %s", error)
             message = "the store cannot be read now; the server's log says why"
             raise ApiError("store_unavailable", message, retry_after=5) from None
+        except StoreDamaged as error:
+            logger.error("a query needs what is damaged in the store: %s", error)
+            raise ApiError("store_unavailable", "what this query needs is damaged in the store") from None
         answer.cost = time.perf_counter() - begun
         return answer
 

@@ -112,7 +112,8 @@ class SqliteStore(SqliteEvents):
             for generation, position, version, parts in rows:
                 if version != CHECKPOINT_VERSION:
                     raise StoreVersion(
-                        f"checkpoint {generation} in {self._files.path} has the unknown format {version}"
+                        f"checkpoint {generation} in {self._files.path} has the unknown format {version}; use the "
+                        "release of Streamgauge that wrote it, or a newer one"
                     )
                 try:
                     value = self._checkpoint(db, generation, position, parts)
@@ -164,7 +165,7 @@ class SqliteStore(SqliteEvents):
         except Damaged as error:
             raise StoreDamaged(
                 f"block of {key.name!r}, level {key.level}, start {key.start} in {self._files.path} is damaged "
-                f"({error}); restore the file from a backup, or delete the metric"
+                f"({error}); restore the file from a backup"
             ) from error
 
     def list_blocks(self, level: int, start: int, end: int, names: Collection[str] | None = None) -> list[BlockKey]:

@@ -11,19 +11,21 @@ import asyncio
 import contextlib
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from engine import checkpoint
 from engine.engine import Delivery, Engine
+from engine.errors import BadCheckpoint
 from engine.levels import LEVELS
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
 from server.backlog import FLUSH_BYTES, Backlog
 from server.log import Log, LogUnavailable
-from server.store import BlockKey, Flush, Store, StoredEvent, StoreUnavailable
+from server.store import BlockKey, Flush, Store, StoreDamaged, StoredEvent, StoreUnavailable, StoreVersion
 from server.wire.blocks import Block, encode, samples_of
 
 logger = logging.getLogger("streamgauge.rollups")
@@ -33,6 +35,9 @@ BUSY_SHARE = 20
 EXPIRE_SECONDS = 60.0
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 15.0
 _LOOK_EVERY = 4096
+_WAY_OUT = (
+    "start the release that wrote it, restore a backup, or move the store away to start with what the log still holds"
+)
 
 
 @dataclass(slots=True)
@@ -64,6 +69,7 @@ class Rollups:
         self.engine, self.store, self.log, self.backlog = engine, store, log, backlog
         self.interval, self.max_events, self.event_retention = interval, max_events, event_retention
         self._flushed = flushed
+        self._catalogue = _checksum(engine.catalogue.keys[: engine.flushed_series])
         self._due = asyncio.Event()
         self._unseen = 0
         self._trimmable = engine.position
@@ -105,7 +111,7 @@ class Rollups:
                 horizons, watermark = self._unneeded(), self.engine.watermark
                 try:
                     await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
-                except StoreUnavailable as error:
+                except (StoreUnavailable, StoreDamaged) as error:
                     logger.error("retention has to wait, the store is not available: %s", error)
                 expired = time.monotonic()
 
@@ -162,7 +168,7 @@ class Rollups:
             try:
                 await self.log.sync()
                 return *await asyncio.to_thread(self._write, job), waited
-            except (StoreUnavailable, LogUnavailable) as error:
+            except (StoreUnavailable, StoreDamaged, LogUnavailable) as error:
                 if not self._patient:
                     raise
                 self.backlog.failed(error)
@@ -179,6 +185,8 @@ class Rollups:
         engine.frozen_events, engine.events = engine.events, []
         header, arrays = checkpoint.capture(engine)
         known = engine.flushed_series
+        self._catalogue = _checksum(engine.catalogue.keys[known:], self._catalogue)
+        header["catalogue"] = self._catalogue
         return _Job(
             generation, engine.position,
             Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons),
@@ -235,8 +243,27 @@ def stored_event(position: int, row: int, event: Event) -> StoredEvent:
 
 
 def restore(engine: Engine, store: Store) -> None:
-    """Puts a new engine where the store's newest checkpoint was taken; does nothing for a new store."""
+    """Puts a new engine where the store's newest checkpoint was taken; does nothing for a new store.
+
+    Raises StoreError where it cannot be used.
+    """
     newest = store.newest_checkpoint()
-    if newest is not None:
-        checkpoint.restore(engine, newest.data, [key for _, key in store.series()], store.dedup_chunks())
-        engine.flushed_position = newest.position
+    if newest is None:
+        return
+    keys = [key for _, key in store.series()]
+    try:
+        header, _ = checkpoint.decode(newest.data)
+        if "catalogue" in header and header["catalogue"] != _checksum(keys[: header["series"]]):
+            raise StoreDamaged(f"the stored names of the series are damaged; {_WAY_OUT}")
+        checkpoint.restore(engine, newest.data, keys, store.dedup_chunks())
+    except BadCheckpoint as error:
+        raise StoreVersion(f"the store's newest checkpoint cannot be used: {error}. {_WAY_OUT.capitalize()}") from error
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise StoreDamaged(f"the store's newest checkpoint is damaged ({error!r}); {_WAY_OUT}") from error
+    engine.flushed_position = newest.position
+
+
+def _checksum(keys: list[bytes], before: int = 0) -> int:
+    for key in keys:
+        before = zlib.crc32(key, before)
+    return before
