@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from server.cli import main
 from server.store import open_store
 from server.verify.report import Unchecked
 from tests.support import ROOT, RedisServer, Streamgauge
@@ -133,6 +134,23 @@ def test_a_record_cut_out_is_damage_that_is_named(left: tuple[Path, Load], tmp_p
     report = verify(tampered.folder)
     assert report.code == 2
     assert ".segment " in report.damage[0] and "is missing (1)" in report.damage[0]
+
+
+def test_what_a_repair_counted_as_lost_is_no_difference(
+    left: tuple[Path, Load], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tampered = copied(left[0], tmp_path / "data")
+    tampered.change_log(lambda payloads: payloads.pop(with_rows(payloads, 5)), renumber=False)
+    lost = verify(tampered.folder).missing_rows
+    assert lost >= 5
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**LIVES, "DATA_DIR": "data"}.items():
+        monkeypatch.setenv(f"STREAMGAUGE_{name}", str(value))
+    assert main(["repair", "--yes"]) == 0, capsys.readouterr()
+    report = verify(tampered.folder)
+    assert report.code == 0, report.as_dict()
+    assert report.total["rejected"]["damaged"] == lost
+    assert f"{lost:,} rows" in report.notes[0]
 
 
 def test_a_lost_end_is_damage_that_is_named(left: tuple[Path, Load], tmp_path: Path) -> None:

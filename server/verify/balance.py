@@ -19,6 +19,9 @@ from server.verify.writers import Gap
 ENGINE_ONLY = ("late_total", "squeezed", "expired")
 """What depends on the order in which panes are closed, and is left to the engine."""
 
+REPAIRED = "damaged"
+"""Why rows count as rejected that `streamgauge repair` has found missing."""
+
 
 def check_log(report: Report, scratch: Scratch, recount: Recount) -> None:
     """The log after the checkpoint: the recount, the engine's replay and the server against one another."""
@@ -133,6 +136,12 @@ def _name_gaps(report: Report, recount: Recount) -> None:
             "forged", f"the entries {other:,} and {position:,} of the log have the same number of the same writer, but "
             "not the same content: one of them is not its own", first=other, second=position,
         )  # fmt: skip
+    repaired = report.recount["rejected"].get(REPAIRED, 0)
+    if writers.missing_rows and writers.missing_rows <= repaired:
+        report.notes.append(
+            f"{writers.missing_rows:,} rows that were handed to the log are not there; a repair counted them as lost"
+        )
+        return
     for gap in writers.gaps:
         numbers = f"its {gap.first:,} to {gap.last:,}" if gap.entries > 1 else f"its number {gap.first:,}"
         where = f"{gap.entries:,} {'entries' if gap.entries > 1 else 'entry'} of writer {gap.epoch:x} ({numbers})"
