@@ -168,7 +168,7 @@ class Streamgauge(Process):
 
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, object]:
+    ) -> tuple[int, Any]:
         """(status, decoded JSON) of one request; `body` is sent as JSON, or as it is when bytes."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **(headers or {})}

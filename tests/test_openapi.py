@@ -198,11 +198,11 @@ def test_what_was_made_can_be_deleted(server: Streamgauge, document: Document) -
             headers = {"X-API-Key": KEYS["read"]}
             if whole == "/api/subscriptions":
                 body = body | {"query_id": server.call("GET", "/api/queries", X_API_Key=KEYS["read"])[0]["id"]}
-            made = server.request("POST", whole, body, headers)[1]["id"]  # type: ignore[index]
+            made = server.request("POST", whole, body, headers)[1]["id"]
             place = f"{whole}/{made}"
             assert server.request("DELETE", place, headers=headers) == (200, {"message": ANY, "id": made})
             status, answer = server.request("DELETE", place, headers=headers)
-            assert status == 404 and answer["detail"]["code"] == "not_found"  # type: ignore[index]
+            assert status == 404 and answer["detail"]["code"] == "not_found"
 
 
 def test_who_may_call_is_as_it_says(server: Streamgauge, document: Document, known: dict[str, str]) -> None:
@@ -217,10 +217,10 @@ def test_who_may_call_is_as_it_says(server: Streamgauge, document: Document, kno
             continue
         scope = operation["security"][0]["bearer"][0]
         status, answer = server.request(method.upper(), place, body)
-        assert status == 401 and answer["detail"]["code"] == "unauthorized", (method, path)  # type: ignore[index]
+        assert status == 401 and answer["detail"]["code"] == "unauthorized", (method, path)
         other = next(key for name, key in KEYS.items() if name not in (scope, "admin"))
         status, answer = server.request(method.upper(), place, body, {"Authorization": f"Bearer {other}"})
-        assert status == 403 and answer["detail"]["code"] == "forbidden", (method, path)  # type: ignore[index]
+        assert status == 403 and answer["detail"]["code"] == "forbidden", (method, path)
 
 
 def test_another_method_is_a_405_that_names_the_ones_allowed(server: Streamgauge) -> None:
@@ -233,7 +233,7 @@ def test_another_method_is_a_405_that_names_the_ones_allowed(server: Streamgauge
 def test_a_path_that_is_not_there_is_a_404_whatever_the_method(server: Streamgauge) -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
         status, answer = server.request(method, "/api/queries/a%2Fb/none")
-        assert status == 404 and answer["detail"]["code"] == "not_found", method  # type: ignore[index]
+        assert status == 404 and answer["detail"]["code"] == "not_found", method
 
 
 async def test_a_store_that_cannot_write_is_a_503(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
