@@ -57,7 +57,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         "generation": engine.generation, "series": len(engine.catalogue),
         "open": open_slots, "totals": sorted(engine.totals.slots), "forgotten": int(engine.newest.forgotten),
         "forgotten_own": int(engine.newest_own.forgotten),
-        "ledger": engine.ledger.as_dict(), "writers": dict(engine.writers), "tables": list(tables),
+        "ledger": engine.ledger.as_dict(), "writers": engine.writers.state(), "tables": list(tables),
         "sketched": sorted(engine.catalogue.sketched),
         "units": {name.name: name.unit for name in names if name.unit},
         "folded": {name.name: name.folded for name in names if name.folded},
@@ -137,7 +137,7 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine.rolled, engine.generation = tuple(header["rolled"]), header["generation"]
     engine.unchecked = header["unchecked"]
     engine.ledger = Ledger.of_dict(header["ledger"])
-    engine.writers = {int(epoch): sequence for epoch, sequence in header["writers"].items()}
+    engine.writers.restore({int(epoch): sequence for epoch, sequence in header["writers"].items()})
     named = header.get("tables", ())
     engine.tables.restore({(epoch, id): arrays[f"{_TABLE}{at}"] for at, (epoch, id) in enumerate(named)})
     for text, (folded, fold_at) in header["open"].items():

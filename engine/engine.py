@@ -23,14 +23,13 @@ from engine.series import Catalogue
 from engine.slots import Slot
 from engine.tables import Found, Tables
 from engine.totals import Totals
+from engine.writers import Writers
 
 SLOT = WIDTHS[0]
 """Width of an open slot, in ms: one pane of the finest stored level."""
 CHECK_EVERY = 65_536
 """Samples between two looks at the memory of the open slots."""
 _BLOCK_BITS = 40
-_MAX_WRITERS = 1000
-"""Writers remembered: a writer's entries can come twice only while its appends are in flight."""
 _OWN_RAW = 2000
 """Newest raw samples kept of the server's own metrics; they take no place from the others."""
 
@@ -101,8 +100,7 @@ class Engine:
         self.stored = 0
         """Samples in panes that finished flushes have handed to the store."""
         self.rejects = Rejects(self.options.max_rejects)
-        self.writers: dict[int, int] = {}
-        """The last sequence of each writer."""
+        self.writers = Writers()
         self.flushed_series = 0
         self.flushed_position = 0
         """The log position up to which the store holds the events."""
@@ -128,20 +126,12 @@ class Engine:
 
     def is_repeated(self, entry: Entry) -> bool:
         """Whether its writer has appended this entry before; counts it, or remembers it from here on."""
-        if self.knows(entry):
+        repeated = self.writers.has(entry)
+        if repeated:
             self.ledger.repeated += 1
-            return True
-        if not entry.epoch:
-            return False
-        self.writers.pop(entry.epoch, None)
-        self.writers[entry.epoch] = entry.sequence
-        if len(self.writers) > _MAX_WRITERS:
-            del self.writers[next(iter(self.writers))]
-        return False
-
-    def knows(self, entry: Entry) -> bool:
-        """Whether the entry, or a later one of its writer, has been applied."""
-        return bool(entry.epoch) and entry.sequence <= self.writers.get(entry.epoch, 0)
+        else:
+            self.writers.remember(entry)
+        return repeated
 
     def advance(self, stamp: int) -> None:
         """Moves time to a stamp: closes what the watermark has passed. Earlier stamps change nothing."""

@@ -28,7 +28,7 @@ def apply_all(engine: Engine, entries: Sequence[Placed]) -> Iterator[Delivery]:
     while at < len(entries):
         position, entry = entries[at]
         end = at + 1
-        if _plain(entry) and not engine.knows(entry):
+        if _plain(entry) and not engine.writers.has(entry):
             engine.advance(entry.stamp)
             end = _end_of_stretch(engine, entries, at)
         if end - at > 1:

@@ -7,7 +7,7 @@ from server.api.spec import Parameter, Spec
 
 _RECEIPT = {"accepted": 2, "duplicate": 0, "late": 0, "rejected": 0, "errors": [], "offset": "k3v9x2-42"}
 _INGEST_ERRORS = (
-    *("conflict", "invalid_rows", "too_many_requests", "log_full", "log_unavailable", "shutting_down"),
+    *("conflict", "invalid_rows", "too_many_requests", "log_full", "log_unavailable", "store_stalled", "shutting_down"),
 )  # fmt: skip
 _INGEST_PARAMETERS = (
     Parameter(

@@ -82,7 +82,7 @@ class Scratch:
         }
         return Held(
             engine.position, engine.stamp, engine.generation, engine.ledger.as_dict(), engine.stored, engine.rolled,
-            list(engine.catalogue.keys), dict(engine.writers), tables, count, total, magnitude,
+            list(engine.catalogue.keys), engine.writers.state(), tables, count, total, magnitude,
             engine.lifetime.counts().copy(), engine.lifetime.sums().copy(),
         )  # fmt: skip
 
