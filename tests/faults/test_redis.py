@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import LONG, by_size, pick, result
 from tests.faults.proxy import Proxy
 from tests.faults.senders import Load, under_load
-from tests.support import RedisServer, Streamgauge, wait_until
+from tests.support import ROOT, RedisServer, Streamgauge, wait_until
 
 
 class River:
@@ -108,6 +110,48 @@ def test_set_back_as_after_a_power_loss(rivers: list[River], tmp_path: Path) -> 
         river.campaign.kills += 1
     assert "are put back" in river.server.output
     river.finish()
+
+
+class Forgetful(Streamgauge):
+    """A server that holds hardly anything of what it has read of Redis."""
+
+    def command(self) -> list[str]:
+        code = """import sys; from server.log.redis_held import Held; Held.__init__.__defaults__ = (10,)
+from server.cli import main; sys.exit(main())"""
+        return [sys.executable, "-c", code, "serve"]
+
+
+def test_what_cannot_be_put_back_is_named(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path / "redis", fsync="everysec")
+    redis.start()
+    server = Forgetful(tmp_path, {"CHECKPOINT_INTERVAL": "600", "REDIS_URL": redis.url})
+    try:
+        server.start()
+        rows = [{"name": "n", "metric_type": "counter", "value": 1}] * 7
+        for number in range(30):
+            if number == 20:
+                redis.kill()
+                cut(redis.directory, 0.3)
+                redis.start()
+            server.call("POST", "/api/metrics", rows, expect=202)
+        assert "not held any more" in server.output
+        [row] = server.ask("metric:n", aggregation="count", time_range="1h")["data"]
+        assert row["value"] == 210, "the server has counted them all"
+        server.kill()
+        server.start()
+        [row] = server.ask("metric:n", aggregation="count", time_range="1h")["data"]
+        found = subprocess.run(
+            [*server.command()[:-1], "verify", "--url", server.url], cwd=ROOT, env=server.environment(),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        named = re.search(r"are not in the log: (\d+) rows", found.stdout)
+        assert found.returncode == 1 and named is not None, found.stdout
+        assert int(named[1]) == 210 - row["value"] > 0
+        assert server.call("GET", "/api/ledger")["rejected"] == {}, "what came afterwards rests on nothing that is gone"
+        result("Redis set back further than is held", f"{named[1]} of 210 rows lost by a kill, as verify says")
+    finally:
+        server.kill()
+        redis.kill()
 
 
 def test_answers_that_are_lost(rivers: list[River], tmp_path: Path) -> None:
