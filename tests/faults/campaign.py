@@ -105,9 +105,17 @@ class Campaign:
         """The command recounts log and store by itself, beside the running server."""
         self.verified += 1
         command = [*server.command()[:-1], "verify", "--url", server.url]
-        done = subprocess.run(
-            command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=300, check=False
-        )
+        for attempt in range(4):
+            done = subprocess.run(
+                command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=300, check=False
+            )
+            if done.returncode != 2 or "checkpoints come faster" not in done.stderr:
+                break
+            if attempt == 2:  # its own advice, on a machine too slow for five checkpoints a second
+                assert server.stop(START) == 0
+                command = command[:-2]
+        if server.child is None:
+            self._start(server)
         assert done.returncode == 0, f"verify ends with {done.returncode}:\n{done.stdout}\n{done.stderr}"
 
     def listen_for_faults(self, server: Streamgauge) -> None:
