@@ -6,6 +6,7 @@ that are missing, which say how many rows were lost (rejected as `damaged`), and
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ from server.wire.entry import pack_entry, unpack_entry
 
 REASON = "damaged"
 """Why rows count as rejected that a repair has found missing."""
+
+
+_LATER = 32
 
 
 class CannotMend(Exception):
@@ -105,6 +109,12 @@ def _is_beginning(hole: Hole) -> bool:
     return "is the oldest file" in hole.why
 
 
+def _is_newer(hole: Hole) -> bool:
+    """Whether an entry is of a version that a later release may well write; others are no entries."""
+    found = re.search(r"entry of version (\d+)", hole.why)
+    return found is not None and int(found[1]) <= _LATER
+
+
 def make_plan(url: str, position: int) -> Plan:
     """What is wrong with the log at `url` for a store that ends at a position. Reads only.
 
@@ -126,7 +136,7 @@ def make_plan(url: str, position: int) -> Plan:
             yield one
 
     plan.holes = [loss.hole for loss in losses(seen())]
-    newer = next((hole for hole in plan.holes if "entry of version" in hole.why), None)
+    newer = next((hole for hole in plan.holes if _is_newer(hole)), None)
     if newer is not None:
         raise CannotMend(f"{newer.path} {newer.why}. Start the release that wrote it; nothing is damaged there")
     found = all_losses(directory, position) if embedded else losses(scan_stream(url, position), position)
@@ -171,8 +181,8 @@ async def look_whether_it_fits(plan: Plan, origin: Origin | None) -> None:
 
 async def carry_out(plan: Plan, aside: Path, origin: Origin | None) -> Origin:
     """Mends the log; what the store is to note of it then. Raises LogError and OSError."""
-    counted = 0
-    if urlsplit(plan.url).scheme == "file":
+    counted, embedded = 0, urlsplit(plan.url).scheme == "file"
+    if embedded:
         if plan.holes:
             mend_segments(Path(unquote(urlsplit(plan.url).path)), aside, plan.holes, plan.position, plan.fill)
         counted = sum(plan.lost(loss) for loss in plan.losses if _is_beginning(loss.hole))
@@ -181,7 +191,7 @@ async def carry_out(plan: Plan, aside: Path, origin: Origin | None) -> Origin:
         counted = plan.lost_rows
     log = await open_log(plan.url)
     try:
-        if counted:
+        if counted or (plan.holes and not embedded):  # what was taken out may have been the end of the stream
             await log.append(filler(plan.stamps[-1][1] if plan.stamps else 0, counted))
         return await _accepted(log, plan.position, origin)
     finally:

@@ -149,7 +149,7 @@ def check_sentence(refused: Refused, directory: Path, made: Made) -> None:
         assert {at for at in range(int(first), int(last) + 1) if at in made.entries} <= lost.keys(), text
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     which=st.sampled_from(["killed early", "killed", "killed twice", "stopped"]),
     kind=st.sampled_from(sorted(WRECKS)),
@@ -187,7 +187,7 @@ async def check_repaired(directory: Path, made: Made, held: set[int], after: int
         pass
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     which=st.sampled_from(["killed early", "killed", "killed twice", "stopped"]),
     kind=st.sampled_from(sorted(WRECKS)),

@@ -103,6 +103,9 @@ def _report(plan: Plan, aside: Path) -> str:
 
 def _rows(plan: Plan) -> str:
     known = plan.lost_rows
-    if any(loss.most is None for loss in plan.losses) or plan.misfit:
+    unsure = any(loss.most is None for loss in plan.losses) or bool(plan.misfit)
+    if unsure and not known:
+        return "how many rows are lost is not known"
+    if unsure:
         return f"at least {known:,} rows are lost and count as rejected; how many more is not known"
     return f"{known:,} rows are lost and count as rejected" if known else "no row is lost"

@@ -73,7 +73,7 @@ def wreck(data: bytes, kind: str, at: int, length: int, chance: random.Random) -
     return data[:at] if kind == "cut" else data[:at] + changed[kind] + data[at + length :]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 5),
     kinds=st.lists(st.sampled_from(["flip", "zeros", "noise", "out", "in", "twice", "cut"]), min_size=1, max_size=3),
