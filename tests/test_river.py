@@ -85,7 +85,7 @@ def test_one_sample_all_the_way(river: Streamgauge) -> None:
         assert update["data"] == [{"value": 3.25, "count": 1}]
 
     # Its pane closes and is written to SQLite.
-    wait_until(lambda: bool(panes_of(river, 0)), 10, "a flush of the 5 s pane")
+    wait_until(lambda: bool(panes_of(river, 0)), 30, "a flush of the 5 s pane")
     [pane] = panes_of(river, 0)
     assert pane == {"count": 1, "sum": 3.25, "min": 3.25, "max": 3.25}
 
