@@ -44,7 +44,7 @@ READ_COUNT = 1024
 READ_SIZE = 1 << 18
 BLOCK_MS = 1000
 MEASURE_SECONDS = 1.0
-TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError)
+TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uvloop's, of a transport just closed
 
 Client = Any  # redis-py's Redis, whose commands are not typed well enough to check against
 MakeClient = Callable[[], Client]
@@ -310,7 +310,7 @@ class RedisLog:
                 await self._client.execute_command("XTRIM", self._stream, "MINID", "=", format_id(least + 1))
             await self._client.execute_command("HSET", cursors, self._consumer, upto)
             await self._measure()
-        except (RedisError, OSError) as error:
+        except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"the stream cannot be trimmed: {error}") from error
 
     async def sync(self) -> None:
@@ -330,14 +330,14 @@ class RedisLog:
             if "no such key" in str(error):
                 return 0
             raise LogUnavailable(str(error)) from error
-        except (RedisError, OSError) as error:
+        except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"Redis does not answer: {error}") from error
         return parse_id(answer[answer.index(b"last-generated-id") + 1])
 
     async def first(self) -> int:
         try:
             found = await self._client.execute_command("XRANGE", self._stream, "-", "+", "COUNT", 1)
-        except (RedisError, OSError) as error:
+        except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"Redis does not answer: {error}") from error
         return parse_id(found[0][0]) if found else await self.last() + 1
 

@@ -142,3 +142,22 @@ async def test_a_new_connection_in_the_midst_of_appends_finds_nothing_missing(
         await asyncio.gather(writing, *(connect() for _ in range(3)))
     assert log.setbacks == 0 and not caplog.records
     await log.close()
+
+
+async def test_a_transport_that_closes_under_a_command_is_a_lost_connection(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await RedisLog.open(server.url)
+    execute, failures = log._client.execute_command, 2
+
+    async def closed(*command: object) -> object:
+        nonlocal failures
+        if command[0] == "XADD" and failures:
+            failures -= 1
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+        return await execute(*command)
+
+    monkeypatch.setattr(log._client, "execute_command", closed)
+    async with asyncio.timeout(20):
+        assert await log.append(b"1") and not failures
+    await log.close()

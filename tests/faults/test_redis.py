@@ -208,7 +208,7 @@ def test_full(rivers: list[River], tmp_path: Path) -> None:
     for _ in range(int(by_size(1, 5))):
         before = river.campaign.refusals()["log_full"]
         [used] = re.findall(rb"used_memory:(\d+)", river.redis.ask(b"INFO memory"))
-        river.redis.ask(b"CONFIG SET maxmemory %d" % (int(used) + by_size(300_000, 3_000_000)))
+        river.redis.ask(b"CONFIG SET maxmemory %d" % (int(used) + by_size(300_000, 600_000)))
 
         def fill(load: Load, before: int = before) -> None:
             wait_until(lambda: river.campaign.refusals()["log_full"] > before + 20, START, "a full Redis")
