@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -21,11 +22,22 @@ import websocket
 ROOT = Path(__file__).resolve().parent.parent
 
 
+_PORTS = range(10_000, 30_000)
+"""Below those that the kernel gives to clients, who would otherwise take one between its choice and its use."""
+_WORKERS = 16
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+
+
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback on which nobody listens; tests that run beside one another never get the same."""
+    while True:
+        port = _PORTS[secrets.randbelow(len(_PORTS) // _WORKERS) * _WORKERS + _worker % _WORKERS]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 10.0, what: str = "it") -> None:
