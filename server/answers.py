@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from engine.query.plan import Bounds, Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from server.block_cache import BlockCache
+from server.effort import Effort, on_thread
 from server.errors import ApiError
 from server.questions import SavedQueries, parse_body, parse_query
 from server.store import BlockKey, Store, StoreDamaged, StoreUnavailable, TooManyRows
@@ -48,10 +48,12 @@ class Answer:
     rows: Any
     bounds: Bounds
     cost: float
+    """Seconds of its own work; `took` has those in which it waited as well."""
     total: int
     error: float = 0.0
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    took: float = 0.0
 
 
 class Answers:
@@ -101,7 +103,7 @@ class Answers:
         """The answer as of `at`, the query's own, or the newest stamp. Raises EngineError and ApiError."""
         await self.asked(query)
         moment = next((t for t in (at, query.at) if t is not None), self.engine.stamp)
-        begun = time.perf_counter()
+        effort = Effort()
         try:
             async with asyncio.timeout(self.timeout):
                 if query.kind == "event":
@@ -120,7 +122,7 @@ class Answers:
         except StoreDamaged as error:
             logger.error("a query needs what is damaged in the store: %s", error)
             raise ApiError("store_unavailable", "what this query needs is damaged in the store") from None
-        answer.cost = time.perf_counter() - begun
+        answer.cost, answer.took = effort.seconds, effort.elapsed
         return answer
 
     async def _panes(self, query: Query, at: int) -> Answer:
@@ -152,8 +154,7 @@ class Answers:
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
 
     async def _fetch(self, missing: list[BlockId]) -> dict[BlockId, Block]:
-        async with self._threads:
-            found = await asyncio.to_thread(self.store.read_blocks, [BlockKey(*block) for block in missing])
+        found = await on_thread(self._threads, self.store.read_blocks, [BlockKey(*block) for block in missing])
         return {BlockId(*key): Block(data, generation) for key, (generation, data) in found.items()}
 
     async def _compute(
@@ -166,8 +167,7 @@ class Answers:
 
         if sum(block.rows for block in blocks.values()) + reading.rows < LONG_ROWS:
             return compute()
-        async with self._threads:
-            return await asyncio.to_thread(compute)
+        return await on_thread(self._threads, compute)
 
     async def _raw(self, query: Query, at: int) -> Answer:
         bounds = plan.bounds(query, self.engine, at)
@@ -178,8 +178,8 @@ class Answers:
             fn = self.registry.custom[query.aggregation]
             position = self.engine.position
             try:
-                async with self._threads:  # what is registered may take its time, and must not hold up the event loop
-                    table = await asyncio.to_thread(execute_custom, query, bounds, groups, rows, fn)
+                # what is registered may take its time, and must not hold up the event loop
+                table = await on_thread(self._threads, execute_custom, query, bounds, groups, rows, fn)
             except EngineError:
                 raise
             except Exception as error:
@@ -212,8 +212,7 @@ class Answers:
             return event_queries.execute(query, bounds, rows(), self.limits)
 
         try:
-            async with self._threads:
-                table = await asyncio.to_thread(compute)
+            table = await on_thread(self._threads, compute)
         except TooManyRows as error:
             raise ApiError("query_too_expensive", str(error)) from None
         return self._answer(query, bounds, position, at, table)

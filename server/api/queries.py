@@ -111,12 +111,12 @@ async def _answer(answers: Answers, query: Query, document: dict[str, Any]) -> A
         rows = len(answer.rows["series"]) * len(answer.rows["times"]) if query.columns else len(answer.rows)
         data = {
             "query_id": document.get("id"), "query": document["query_string"], "aggregation": query.aggregation,
-            "group_by": list(query.group_by), "cost_ms": round(answer.cost * 1000, 3), "rows": rows,
+            "group_by": list(query.group_by), "cost_ms": round(answer.took * 1000, 3), "rows": rows,
             "samples": answer.total,
         }  # fmt: skip
         logger.info(
             "%r, %s by %s: %.1f ms, %d rows from %d samples", data["query"], query.aggregation or "raw",
-            ", ".join(query.group_by) or "nothing", answer.cost * 1000, rows, answer.total, extra={"data": data},
+            ", ".join(query.group_by) or "nothing", answer.took * 1000, rows, answer.total, extra={"data": data},
         )  # fmt: skip
     return answer
 
@@ -137,7 +137,7 @@ def as_result(answers: Answers, query: Query, document: dict[str, Any], answer: 
         "query_id": document.get("id"),
         "columns" if query.columns else "data": answer.rows,
         "metadata": metadata,
-        "execution_time": round(answer.cost, 6),
+        "execution_time": round(answer.took, 6),
         "timestamp": format_time(time.time_ns() // 1_000_000),
         "offset": answers.offset(answer.position),
         "at": format_time(answer.at),
