@@ -11,6 +11,7 @@ from tests.bad_input_support import GOOD, LIMIT, check_ledger
 from tests.support import RedisServer, Streamgauge
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests run on one worker, and all of the browser's on one: two browsers are too much for two cores."""
     for item in items:
