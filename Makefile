@@ -19,7 +19,7 @@ serve: $(VENV)/.serves page-if-possible ## start the server on http://127.0.0.1:
 test: setup ## run all tests: the page's, then the server's and those in a browser
 	@status=0; \
 	npm --prefix web test --silent || status=1; \
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup tests || status=1; \
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests || status=1; \
 	exit $$status
 
 faults: $(VENV)/.tested ## the long fault campaign, half an hour: kills, Redis, disks, clocks (FAULTS_SEED=… repeats one)

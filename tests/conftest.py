@@ -11,14 +11,6 @@ from tests.bad_input_support import GOOD, LIMIT, check_ledger
 from tests.support import RedisServer, Streamgauge
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run on one worker, and all of the browser's on one: two browsers are too much for two cores."""
-    for item in items:
-        browser = item.path.is_relative_to(Path(__file__).parent / "browser")
-        item.add_marker(pytest.mark.xdist_group("browser" if browser else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis server (appendonly, everysec) for the whole run; a test takes a stream name of its own."""

@@ -114,6 +114,7 @@ class Sender:
                 why = str(error)
                 if error.refused and not self._reached:
                     raise Fault(why) from None
+                self._reached = True  # somebody was there, though the answer got lost
             if time.monotonic() + wait > until:
                 raise Fault(f"given up after {self._patience:g} s; {why}")
             if self._waiting is not None:
