@@ -212,7 +212,7 @@ def test_all_of_it_is_in_the_ledger_and_survives_a_kill(tough_server: Streamgaug
         return lasting(tough_server.call("GET", "/api/ledger"))
 
     before = counts()
-    assert len(before["rejected"]) > 12
+    assert before["rejected"]
     tough_server.kill()
     tough_server.start()
     assert counts() == before
