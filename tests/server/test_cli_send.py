@@ -155,7 +155,8 @@ def test_ctrl_c_sends_what_has_come_and_says_the_sum(url: str, cli_server: Strea
     try:
         child.stdin.write(b'{"name": "stopped", "metric_type": "counter", "value": 1}\n' * 50)
         child.stdin.flush()
-        wait_until(lambda: bool(cli_server.call("GET", "/api/metrics?name=stopped")), 5, "the rows' arrival")
+        wait_until(lambda: bool(cli_server.call("GET", "/api/metrics?name=stopped")), 30, "the rows' arrival")
+        time.sleep(1)  # until it has heard that they arrived
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 130
         assert child.stdout is not None and child.stderr is not None
