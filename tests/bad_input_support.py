@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Any
 
-from tests.support import Streamgauge
+from tests.support import Streamgauge, lasting
 
 LIMIT = 200_000
 """MAX_BODY_BYTES of the server they talk to."""
@@ -71,3 +71,13 @@ def upgraded(server: Streamgauge, client_id: str = "rude") -> socket.socket:
         assert part, answer
         answer += part
     return connection
+
+
+def check_survives_a_kill(server: Streamgauge) -> dict[str, int]:
+    """Kills the server and starts it: its ledger stays what it was. Gives the refused rows, by reason."""
+    before = lasting(server.call("GET", "/api/ledger"))
+    server.kill()
+    server.start()
+    assert lasting(server.call("GET", "/api/ledger")) == before
+    rejected: dict[str, int] = before["rejected"]
+    return rejected

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from tests.bad_input_support import GOOD, LIMIT, exchange
+from tests.bad_input_support import GOOD, LIMIT, check_survives_a_kill, exchange
 from tests.support import Streamgauge
 
 pytestmark = pytest.mark.usefixtures("lives_on")
@@ -325,3 +325,7 @@ def test_slow_heads_end_and_held_up_nobody(tough_server: Streamgauge, slow_heads
         except ConnectionError:
             pass
         assert answer == b"" or answer.startswith(b"HTTP/1.1 408")
+
+
+def test_all_of_it_is_in_the_ledger_and_survives_a_kill(tough_server: Streamgauge) -> None:
+    assert len(check_survives_a_kill(tough_server)) > 12
