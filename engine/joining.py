@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from engine.engine import NOTHING, SLOT, Delivery, Engine
-from engine.levels import LEVELS, SPANS, floor
+from engine.levels import LEVELS, floor
 from engine.model import Batch, Codes, Entry, Flags, Floats, Ints
 from engine.tables import Found
 
@@ -62,7 +62,7 @@ def _end_of_stretch(engine: Engine, entries: Sequence[Placed], begin: int) -> in
 def _next_change(engine: Engine) -> int:
     """The first stamp at which a slot is closed or a level lets go of a block."""
     watermark, keep = engine.watermark, engine.options.retention
-    passes = (keep.horizon(level, watermark) + SPANS[level] + keep.keep[level] for level in LEVELS)
+    passes = (keep.next_change(level, watermark) for level in LEVELS)
     return min(floor(watermark, SLOT) + SLOT, *passes) + engine.options.lateness
 
 

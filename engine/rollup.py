@@ -1,7 +1,7 @@
 """Rolling up: what a flush does to the stored blocks, as a pure function.
 
 A pane of a stored level changes in one of two ways: new panes are merged into the block that holds them, or, where
-the finer block is still kept, the pane is the fold of that block and replaces what was there.
+the finer block is still kept, the pane is the fold of what that block has of its time and replaces what was there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine import panes
-from engine.levels import LEVELS, SPANS, WIDTHS, floor
+from engine.levels import LEVELS, PACKED, SPANS, WIDTHS, floor, folded_at, span, width
 from engine.panes import Panes
 from engine.series import Catalogue
 from engine.slots import Slot
@@ -37,42 +37,53 @@ class Pending(NamedTuple):
     """Per level, up to where its blocks have been folded into the next one."""
     horizons: tuple[int, ...]
     """Per level, the start of the oldest block it keeps."""
+    patient: bool = False
+    """See engine.levels.Retention."""
 
 
 Read = Callable[[list[BlockId]], dict[BlockId, Panes]]
 List = Callable[[int, int, int], Iterable[BlockId]]
 """(level, start, end) -> the stored blocks that start there."""
+Blocks = dict[BlockId, Panes]
 
 
-def roll(
-    pending: Pending, catalogue: Catalogue, read: Read, stored: List
-) -> tuple[dict[BlockId, Panes], tuple[int, ...]]:
-    """The blocks to overwrite, and the new `rolled` bounds. Panes of a block are sorted by series and start."""
-    changed: dict[BlockId, Panes] = {}
+def roll(pending: Pending, catalogue: Catalogue, read: Read, stored: List) -> tuple[Blocks, tuple[int, ...]]:
+    """The blocks to overwrite, and the new `rolled` bounds. Panes of a block are sorted by series and start.
+
+    Where the rolling is patient, the finest level's blocks of an hour that is over come out as packed ones; the single
+    ones that are stored of it are not needed any more.
+    """
+    changed: Blocks = {}
     fresh: dict[tuple[int, int], list[Panes]] = defaultdict(list)
     for key, slot in pending.slots.items():
         fresh[key].append(slot.merged())
-    folded: dict[BlockId, Panes] = {}
+    folded: Blocks = {}
     rolled = []
     for level in LEVELS:
-        mine = _merge_level(level, fresh, folded, pending.horizons, catalogue, read)
+        done = max(floor(pending.closed, folded_at(level, pending.patient)), pending.rolled[level])
+        additions = _additions(level, fresh, pending.horizons, catalogue)
+        if level == 0 and pending.patient:
+            mine, due = _merge_patiently(additions, pending.rolled[0], done, catalogue, read, stored)
+        else:
+            mine = _merge(level, additions, folded, catalogue, read)
+            due = {block for block in mine if block.start < done}
+            if done > pending.rolled[level] and level + 1 in LEVELS:
+                due |= {block for block in stored(level, pending.rolled[level], done) if block not in mine}
         changed.update(mine)
-        done = max(floor(pending.closed, SPANS[level]), pending.rolled[level])
         rolled.append(done)
         if level + 1 in LEVELS:
-            due = {block for block in mine if block.start < done}
-            if done > pending.rolled[level]:
-                due |= {block for block in stored(level, pending.rolled[level], done) if block not in mine}
-            folded = _fold_blocks(due, mine, catalogue, read)
+            folded = _fold_blocks(level + 1, due, mine, catalogue, read)
     return changed, tuple(rolled)
 
 
-def _merge_level(
-    level: int, fresh: dict[tuple[int, int], list[Panes]], folded: dict[BlockId, Panes], horizons: tuple[int, ...],
-    catalogue: Catalogue, read: Read,
-) -> dict[BlockId, Panes]:  # fmt: skip
-    """This level's blocks after new panes were merged in and folds of finer blocks put in place."""
-    additions: dict[BlockId, list[Panes]] = defaultdict(list)
+Additions = dict[BlockId, list[Panes]]
+
+
+def _additions(
+    level: int, fresh: dict[tuple[int, int], list[Panes]], horizons: tuple[int, ...], catalogue: Catalogue
+) -> Additions:
+    """A level's new panes by block. Those it does not keep any more become new ones of the next level."""
+    found: Additions = defaultdict(list)
     for (of_level, start), parts in list(fresh.items()):
         if of_level != level:
             continue
@@ -80,8 +91,13 @@ def _merge_level(
             fresh[level + 1, floor(start, SPANS[level + 1])].extend(parts)
             continue
         for name, part in _by_name(panes.concat(parts), catalogue):
-            additions[BlockId(level, start, name)].append(part)
-    replacements: dict[BlockId, list[Panes]] = defaultdict(list)
+            found[BlockId(level, start, name)].append(part)
+    return found
+
+
+def _merge(level: int, additions: Additions, folded: Blocks, catalogue: Catalogue, read: Read) -> Blocks:
+    """A level's blocks after new panes were merged in and folds of finer blocks put in place."""
+    replacements: Additions = defaultdict(list)
     for block, part in folded.items():
         replacements[BlockId(level, floor(block.start, SPANS[level]), block.name)].append(part)
     touched = list(additions.keys() | replacements.keys())
@@ -97,29 +113,60 @@ def _merge_level(
     return result
 
 
+def _merge_patiently(
+    additions: Additions, rolled: int, done: int, catalogue: Catalogue, read: Read, stored: List
+) -> tuple[Blocks, set[BlockId]]:
+    """The finest level: single blocks of the hour that is going on, packed ones of hours that are over.
+
+    Also which of them have to be folded into the next level: the packed ones.
+    """
+    single = _merge(0, {block: parts for block, parts in additions.items() if block.start >= rolled}, {}, catalogue, read)
+    packed: Additions = defaultdict(list)
+    for block, parts in additions.items():
+        if block.start < rolled:
+            packed[_packed(block)] += parts
+    over = {block: single.pop(block) for block in list(single) if block.start < done}
+    if done > rolled:
+        over |= read([block for block in stored(0, rolled, done) if block not in over])
+    for block, rows in over.items():
+        packed[_packed(block)].append(rows)
+    before = read([block for block in packed if block.start < rolled])
+    whole = {
+        block: _fold_to(panes.concat([*([before[block]] if block in before else []), *parts]), block, catalogue)
+        for block, parts in packed.items()
+    }
+    return single | whole, set(whole)
+
+
+def _packed(block: BlockId) -> BlockId:
+    return BlockId(PACKED, floor(block.start, span(PACKED)), block.name)
+
+
 def _fold_to(rows: Panes, block: BlockId, catalogue: Catalogue) -> Panes:
     """One pane per series and slice of the block's level."""
-    width = WIDTHS[block.level]
-    slices = (rows.start - block.start) // width
-    keys = rows.series.astype(np.int64) * Slot.per_slot + slices
-    keys, merged = panes.fold(rows, keys, panes.ALL, catalogue.sketched_rows(rows.series))
-    merged.start = block.start + (keys % Slot.per_slot) * width
-    return merged
+    return _fold(rows, width(block.level), catalogue)
 
 
-def _fold_blocks(
-    due: set[BlockId], at_hand: dict[BlockId, Panes], catalogue: Catalogue, read: Read
-) -> dict[BlockId, Panes]:
-    """Each block folded into one pane per series of the next level, which starts where the block does."""
+def _fold_blocks(level: int, due: set[BlockId], at_hand: Blocks, catalogue: Catalogue, read: Read) -> Blocks:
+    """Each block folded into panes of a level, which is the next one."""
     blocks = {block: at_hand[block] for block in due if block in at_hand}
     blocks |= read([block for block in due if block not in at_hand])
-    result = {}
-    for block, rows in blocks.items():
-        unique = catalogue.sketched_rows(rows.series)
-        _, merged = panes.fold(rows, rows.series.astype(np.int64), panes.ALL, unique)
-        merged.start = np.full(len(merged), block.start, np.int64)
-        result[block] = merged
-    return result
+    return {block: _fold(rows, WIDTHS[level], catalogue) for block, rows in blocks.items()}
+
+
+def _fold(rows: Panes, width: int, catalogue: Catalogue) -> Panes:
+    """One pane per series and slice of that width, sorted by them."""
+    if not len(rows):
+        return rows
+    slices = rows.start // width
+    first = int(slices.min())
+    per_series = int(slices.max()) - first + 1
+    keys, merged = panes.fold(
+        rows, rows.series.astype(np.int64) * per_series + slices - first, panes.ALL,
+        catalogue.sketched_rows(rows.series),
+    )  # fmt: skip
+    merged.start = (keys % per_series + first) * width
+    return merged
 
 
 def _by_name(rows: Panes, catalogue: Catalogue) -> Iterable[tuple[str, Panes]]:

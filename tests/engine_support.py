@@ -14,7 +14,7 @@ import numpy as np
 from engine import checkpoint
 from engine.aggregates import find
 from engine.engine import Delivery, Engine, Options
-from engine.levels import LEVELS, WIDTHS, floor
+from engine.levels import LEVELS, WIDTHS, floor, level_of
 from engine.model import (
     COUNTER,
     CUMULATIVE,
@@ -175,7 +175,9 @@ class World:
         engine.frozen_events, engine.events = engine.events, []
         header, arrays = checkpoint.capture(engine)
         self.flushing = Flushing(
-            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons), header, arrays, engine.position,
+            Pending(
+                engine.frozen, engine.closed, engine.rolled, engine.horizons, self.options.retention.patient
+            ), header, arrays, engine.position,
             engine.catalogue.keys[engine.flushed_series :],
             engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
         )  # fmt: skip
@@ -185,8 +187,10 @@ class World:
         job, engine = self.flushing, self.engine
         assert job is not None
         generation = engine.generation + 1
+        needless = self.stored(0, 0, job.pending.rolled[0]) if job.pending.patient else []
         blocks, rolled = roll(job.pending, engine.catalogue, self.read, self.stored)
         data = checkpoint.encode(job.header | {"generation": generation, "rolled": list(rolled)}, job.arrays)
+        self.blocks = {block: data for block, data in self.blocks.items() if block not in needless}
         self.blocks.update((block, (generation, encode(rows))) for block, rows in blocks.items())
         self.series += job.series
         if job.chunk:
@@ -215,7 +219,7 @@ class World:
                 self.let_go += sum(self.samples_of(b) for b in self.blocks if b.level == level and b.start < before)
             if level + 1 in LEVELS:
                 before = min(before, self.engine.rolled[level])
-            self.blocks = {b: data for b, data in self.blocks.items() if b.level != level or b.start >= before}
+            self.blocks = {b: d for b, d in self.blocks.items() if level_of(b.level) != level or b.start >= before}
 
     def check_balance(self) -> None:
         """Every row that came is accounted for, and every accepted one is where the ledger says."""
@@ -226,7 +230,7 @@ class World:
     def samples_in_store(self) -> int:
         """Samples in the stored blocks that are not yet, or will never be, part of a coarser one."""
         rolled = [*self.engine.rolled[:-1], 0]
-        return sum(self.samples_of(block) for block in self.blocks if block.start >= rolled[block.level])
+        return sum(self.samples_of(block) for block in self.blocks if block.start >= rolled[level_of(block.level)])
 
     def samples_of(self, block: BlockId) -> int:
         """The counts of a stored block's panes, added up."""

@@ -11,6 +11,7 @@ import numpy as np
 from engine.aggregates import Aggregate, find
 from engine.engine import Engine
 from engine.errors import OutOfReach
+from engine.levels import level_of
 from engine.model import Floats, Ints
 from engine.panes import Panes
 from engine.query.follow import Folded, Follower, Increases, Reading, inside
@@ -51,7 +52,7 @@ def execute(
 def stored_parts(blocks: Mapping[BlockId, Panes], stretches: list[Stretch]) -> dict[BlockId, list[Panes]]:
     """The panes of the blocks that lie in their level's stretches."""
     return {
-        block: [inside(part, start, end) for level, start, end in stretches if level == block.level]
+        block: [inside(part, start, end) for level, start, end in stretches if level == level_of(block.level)]
         for block, part in blocks.items()
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 from engine.aggregates import Aggregate
 from engine.engine import Engine
 from engine.errors import BadTimeRange, TooExpensive
-from engine.levels import BASE, LEVELS, SPANS, WIDTHS, ceil, floor
+from engine.levels import BASE, LEVELS, PACKED, WIDTHS, ceil, floor, span
 from engine.model import COUNTER, Codes
 from engine.query.value import Query
 from engine.rollup import BlockId
@@ -176,9 +176,15 @@ def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[Block
             # What is not rolled yet lies nowhere else, even where time has leapt beyond its retention.
             kept = engine.horizons[level]
             kept = max(begin, min(kept, engine.rolled[level] or kept))
-            starts = range(floor(kept, SPANS[level]), end, SPANS[level])
-            found += [BlockId(level, start, query.name) for start in starts]
+            packed = min(end, engine.rolled[0]) if level == 0 and engine.options.retention.patient else kept
+            if packed > kept:
+                found += _blocks(PACKED, kept, packed, query.name)
+            found += _blocks(level, max(kept, packed), end, query.name)
     return found
+
+
+def _blocks(number: int, begin: int, end: int, name: str) -> list[BlockId]:
+    return [BlockId(number, start, name) for start in range(floor(begin, span(number)), end, span(number))]
 
 
 def needs(aggregate: Aggregate) -> frozenset[str]:
