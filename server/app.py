@@ -50,7 +50,7 @@ from server.origin import Origin, join, read_origin, write_origin
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.selfmetrics import HELP, SelfMetrics, Sources
-from server.store import Store, StoreDamaged, StoreError, StoreUnavailable, open_store
+from server.store import Store, StoreDamaged, StoreError, StoreUnavailable, is_patient, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -187,7 +187,7 @@ class App:
             self.engine, self.store, self.log, self.backlog,
             interval=settings.checkpoint_interval, max_events=settings.event_buffer_size,
             event_retention=int(settings.data_retention_hours * 3_600_000),
-            flushed=self.answers.cache.drop,
+            log_bytes=settings.log_max_bytes // 2, flushed=self.answers.cache.drop,
         )  # fmt: skip
         broadcast = Broadcast(self.engine, self.hub, self.live)
         self.pipeline.subscribers = [self.rollups.applied, broadcast.applied]
@@ -309,7 +309,7 @@ def engine_options(settings: Settings) -> Options:
         keep[level] = max(keep[level], keep[level - 1])
     return Options(
         lateness=int(settings.lateness * 1000),
-        retention=Retention(tuple(keep)),
+        retention=Retention(tuple(keep), is_patient(settings.database)),
         max_series=settings.max_series,
         max_series_per_name=settings.max_series_per_name,
         pane_memory=settings.pane_memory,

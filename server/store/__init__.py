@@ -65,7 +65,7 @@ class BlockKey(NamedTuple):
     """The place of a rollup block: one metric name over one stretch of time."""
 
     level: int
-    """0 to 3: 5 s, 1 min, 1 h, 1 day."""
+    """0 to 3: 5 s, 1 min, 1 h, 1 day; 4: 5 s, an hour of them together (see engine.levels.PACKED)."""
     start: int
     """ms of the stretch's beginning."""
     name: str
@@ -96,7 +96,8 @@ class Flush:
     """Everything one checkpoint writes, in one transaction.
 
     generation: number of the flush, larger than every one before. position: the log position it contains.
-    blocks: overwrite what is at their keys. events: inserted; one whose (position, row) is there already is skipped.
+    blocks: overwrite what is at their keys. needless: blocks to be deleted first, of level 0; others hold their panes
+    since the flush before, so who reads the keys of then finds everything. events: inserted; one whose (position, row) is there already is skipped.
     series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
     chunk of the same number; chunks with a number below dedup_drop_before are removed. checkpoint: the engine's state,
     in parts of about 1 MiB, so that nobody has to wait while a larger piece is copied.
@@ -110,6 +111,7 @@ class Flush:
     series: list[tuple[int, bytes]] = field(default_factory=list)
     dedup_chunks: list[tuple[int, bytes]] = field(default_factory=list)
     dedup_drop_before: int = 0
+    needless: list[BlockKey] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -208,6 +210,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Wait for the write in progress, then close. Closing twice does nothing."""
+
+
+def is_patient(url: str) -> bool:
+    """Whether few large flushes suit the store at `url` better than many small ones: what is written is billed there.
+
+    The log then holds more, and blocks are put together before they come (see engine.levels.Retention).
+    """
+    return url.startswith("dynamodb:")
 
 
 def open_store(url: str, *, durable: bool = False) -> Store:

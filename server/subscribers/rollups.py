@@ -19,7 +19,7 @@ from typing import Any
 from engine import checkpoint
 from engine.engine import Delivery, Engine
 from engine.errors import BadCheckpoint
-from engine.levels import LEVELS
+from engine.levels import LEVELS, PACKED, floor, folded_at
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
@@ -33,6 +33,8 @@ logger = logging.getLogger("streamgauge.rollups")
 BUSY_SHARE = 20
 """A flush that took t seconds is followed by at least this many times t without one."""
 EXPIRE_SECONDS = 60.0
+REPLAYED_SAMPLES, REPLAYED_ENTRIES = 3_000_000, 50_000
+"""What the log may hold before a patient store gets a flush: a start replays it in about two seconds."""
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 15.0
 _LOOK_EVERY = 4096
 _WAY_OUT = (
@@ -62,16 +64,18 @@ class Rollups:
 
     def __init__(
         self, engine: Engine, store: Store, log: Log, backlog: Backlog, *, interval: float, max_events: int,
-        event_retention: int, flushed: Callable[[list[BlockId]], None],
+        event_retention: int, log_bytes: int, flushed: Callable[[list[BlockId]], None],
     ) -> None:  # fmt: skip
         """interval: seconds between flushes; max_events: events held before one is due; event_retention: ms;
-        flushed: told which blocks were written."""
+        log_bytes: size of the log at which a flush is due; flushed: told which blocks were written."""
         self.engine, self.store, self.log, self.backlog = engine, store, log, backlog
         self.interval, self.max_events, self.event_retention = interval, max_events, event_retention
-        self._flushed = flushed
+        self._log_bytes, self._flushed = log_bytes, flushed
+        self._is_patient = engine.options.retention.patient
         self._catalogue = _checksum(engine.catalogue.keys[: engine.flushed_series])
         self._due = asyncio.Event()
         self._unseen = 0
+        self._entries = self._samples = 0
         self._trimmable = engine.position
         self._flush: asyncio.Task[None] | None = None
         self._patient = False
@@ -84,6 +88,8 @@ class Rollups:
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry; asks for a flush when much is pending."""
         self._unseen += len(delivery.series) + 1
+        self._entries += 1
+        self._samples += len(delivery.series)
         if self._unseen >= _LOOK_EVERY or len(self.engine.events) >= self.max_events:
             self._unseen = 0
             if self.backlog.nbytes >= FLUSH_BYTES or len(self.engine.events) >= self.max_events:
@@ -105,7 +111,8 @@ class Rollups:
                 async with asyncio.timeout(max(self.interval, self.last_seconds * BUSY_SHARE)):
                     await self._due.wait()
             except TimeoutError:
-                pass
+                if self._is_patient and not self._worth_it():
+                    continue
             await self.flush()
             if time.monotonic() - expired >= EXPIRE_SECONDS:
                 horizons, watermark = self._unneeded(), self.engine.watermark
@@ -114,6 +121,17 @@ class Rollups:
                 except (StoreUnavailable, StoreDamaged) as error:
                     logger.error("retention has to wait, the store is not available: %s", error)
                 expired = time.monotonic()
+
+    def _worth_it(self) -> bool:
+        """Whether a patient store has waited long enough: an hour is over, or a start would have much to replay."""
+        engine = self.engine
+        return (
+            not engine.generation
+            or floor(engine.closed, folded_at(0, True)) > engine.rolled[0]
+            or self._samples >= REPLAYED_SAMPLES
+            or self._entries >= REPLAYED_ENTRIES
+            or self.log.size() >= self._log_bytes
+        )
 
     async def flush(self) -> None:
         """One flush; when it returns, all that was applied before is durable in the store.
@@ -180,6 +198,7 @@ class Rollups:
 
     def _begin(self) -> _Job:
         engine = self.engine
+        self._entries = self._samples = 0
         generation = engine.generation + 1
         engine.frozen, engine.pending = engine.pending, {}
         engine.frozen_events, engine.events = engine.events, []
@@ -189,7 +208,7 @@ class Rollups:
         header["catalogue"] = self._catalogue
         return _Job(
             generation, engine.position,
-            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons),
+            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons, self._is_patient),
             header, arrays, [], engine.frozen_events,
             list(enumerate(engine.catalogue.keys[known:], known)),
             engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
@@ -210,6 +229,8 @@ class Rollups:
             job.series,
             [(job.generation, job.chunk)] if job.chunk else [],
             job.oldest_chunk,
+            # What is packed is dropped one flush later: till then somebody may look for the single blocks.
+            self.store.list_blocks(0, 0, job.pending.rolled[0]) if job.pending.patient else [],
         )  # fmt: skip
         self.store.write(flush)
         self.checkpoint_bytes = sum(map(len, flush.checkpoint))
@@ -232,6 +253,8 @@ class Rollups:
         for level, horizon in enumerate(horizons):
             last = level == LEVELS[-1]
             gone = self.store.expire(level, horizon, samples_of if last else None)
+            if level == 0 and self._is_patient:
+                gone += self.store.expire(PACKED, horizon)
             if gone:
                 logger.debug("retention let go of %d blocks of level %d", gone, level)
         self.store.expire_events(events_before)

@@ -60,6 +60,7 @@ def rollups(store: SlowStore, log: NoLog) -> tuple[Engine, Rollups]:
         interval=60,
         max_events=100,
         event_retention=86_400_000,
+        log_bytes=1 << 30,
         flushed=lambda blocks: None,
     )
     return engine, made
