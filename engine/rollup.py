@@ -120,7 +120,8 @@ def _merge_patiently(
 
     Also which of them have to be folded into the next level: the packed ones.
     """
-    single = _merge(0, {block: parts for block, parts in additions.items() if block.start >= rolled}, {}, catalogue, read)
+    going_on = {block: parts for block, parts in additions.items() if block.start >= rolled}
+    single = _merge(0, going_on, {}, catalogue, read)
     packed: Additions = defaultdict(list)
     for block, parts in additions.items():
         if block.start < rolled:

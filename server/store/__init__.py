@@ -96,11 +96,11 @@ class Flush:
     """Everything one checkpoint writes, in one transaction.
 
     generation: number of the flush, larger than every one before. position: the log position it contains.
-    blocks: overwrite what is at their keys. needless: blocks to be deleted first, of level 0; others hold their panes
-    since the flush before, so who reads the keys of then finds everything. events: inserted; one whose (position, row) is there already is skipped.
+    checkpoint: the engine's state, in parts of about 1 MiB, so that nobody has to wait while a larger piece is copied.
+    blocks: overwrite what is at their keys. events: inserted; one whose (position, row) is there already is skipped.
     series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
-    chunk of the same number; chunks with a number below dedup_drop_before are removed. checkpoint: the engine's state,
-    in parts of about 1 MiB, so that nobody has to wait while a larger piece is copied.
+    chunk of the same number; chunks with a number below dedup_drop_before are removed. needless: blocks of level 0 to
+    be deleted first; others have held their panes since the flush before, so who still looks for them finds those.
     """
 
     generation: int
