@@ -86,12 +86,13 @@ class Client:
         return wire
 
     def get_many(self, table: str, keys: Iterable[Key]) -> dict[Key, Item]:
-        """key -> item; keys without an item are absent. ValueError for a key that is asked for twice."""
+        """key -> item, in the order asked for; those without an item are absent. ValueError for a repeat."""
         wanted = list(keys)
         check_keys(wanted)
         batches = reading_batches(wanted)
         found = self._transport.run(side_by_side(partial(self._get_batch, table, batch) for batch in batches))
-        return {key_of(item): item for items in found for item in items if self._lives(item)}
+        items = {key_of(item): item for batch in found for item in batch if self._lives(item)}
+        return {key: items[key] for key in wanted if key in items}
 
     async def _get_batch(self, table: str, keys: Sequence[Key]) -> list[Item]:
         name = self._transport.full_name(table)

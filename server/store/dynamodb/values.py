@@ -51,8 +51,8 @@ def _number(value: int | float) -> str:
         raise ValueError(f"DynamoDB has no number {value}")
     text = repr(value)
     if isinstance(value, float) or len(text) > MAX_DIGITS:
-        size = abs(Decimal(text))
-        if _significant(text) > MAX_DIGITS or (size and not _LEAST <= size <= _MOST):
+        size = Decimal(text).copy_abs()  # abs() would round it
+        if _significant(size) > MAX_DIGITS or (size and not _LEAST <= size <= _MOST):
             raise ValueError(f"DynamoDB cannot hold the number {text[:60]}: it has 38 digits, from 1E-130 to 1E+126")
     return text
 
@@ -133,9 +133,10 @@ def check_item(item: Mapping[str, Value]) -> int:
 
 
 def item_size(item: Mapping[str, Value]) -> int:
-    """Bytes of an item as DynamoDB counts them: the names in UTF-8 and the values; numbers approximately.
+    """Bytes of an item as DynamoDB counts them: the names in UTF-8 and the values.
 
-    A number counts one byte for every two significant digits, one more, and one more if it is negative.
+    A number counts a byte for every two of its significant digits, paired from the decimal point on, one more, and one
+    more if it is negative; DynamoDB itself promises that only approximately.
     """
     return sum(_text_size(name) + _value_size(value) for name, value in item.items())
 
@@ -145,16 +146,24 @@ def _value_size(value: Value) -> int:
         return _text_size(value)
     if isinstance(value, bytes):
         return len(value)
-    return (_significant(repr(value)) + 1) // 2 + 1 + (value < 0)
+    return _number_size(Decimal(repr(value)))
+
+
+def _number_size(number: Decimal) -> int:
+    if not number:
+        return 1
+    lone = number.adjusted() % 2 == 0  # the first pair holds one digit, as in 1 23
+    return (_significant(number) + lone + 1) // 2 + 1 + (number < 0)
 
 
 def _text_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _significant(number: str) -> int:
-    mantissa = number.lower().partition("e")[0].replace(".", "").lstrip("-")
-    return len(mantissa.strip("0"))
+def _significant(number: Decimal) -> int:
+    """Digits without zeros before and after them."""
+    digits = number.as_tuple().digits
+    return len(bytes(digits).rstrip(b"\0"))
 
 
 def write_units(size: int) -> int:
