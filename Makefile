@@ -11,7 +11,7 @@ PAGE_SOURCES := web/index.html web/vite.config.ts web/tsconfig.json \
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.tested page browser ## install everything that serving and testing need, and build the page
+setup: $(VENV)/.tested page tests/dynalite/node_modules/.installed browser ## install everything that serving and testing need, and build the page
 
 serve: $(VENV)/.serves page-if-possible ## start the server on http://127.0.0.1:8000 (HOST, PORT, DATA_DIR … from the environment)
 	@exec $(VENV)/bin/streamgauge serve
@@ -94,6 +94,14 @@ page-if-possible:
 	elif [ ! -f web/dist/index.html ]; then \
 		echo "Node 20.19 or newer with npm is missing, so the server starts without its page; everything else works."; \
 	fi
+
+# --- A DynamoDB for the tests
+
+tests/dynalite/node_modules/.installed: tests/dynalite/package.json tests/dynalite/package-lock.json | need-node
+	@echo "Installing a stand-in for DynamoDB …"
+	@cd tests/dynalite && npm ci --silent --no-audit --no-fund || \
+		{ echo "npm could not install dynalite; see the log it names, or run npm ci in tests/dynalite/." >&2; exit 1; }
+	@touch $@
 
 # --- A browser for the tests
 

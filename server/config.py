@@ -16,10 +16,14 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.store import Aws, dynamodb_place
+
 PREFIX = "STREAMGAUGE_"
 SCOPES = ("ingest", "read", "admin")
 CLIENT_VARIABLES = ("STREAMGAUGE_URL", "STREAMGAUGE_KEY")
 """The client commands read these, the server does not; they are no misspelt settings."""
+OLDER_NAMES = {"aws_access_key_id": "AWS_ACCESS_KEY", "aws_secret_access_key": "AWS_SECRET_KEY"}
+"""Setting -> the name by which older installations know it; read where the setting itself is empty."""
 HASHED = "sha256="
 """Stands in API_KEYS before a key that is given by its SHA-256, in hex, so that the key itself stands nowhere."""
 
@@ -89,6 +93,12 @@ Retention = Annotated[int, BeforeValidator(parse_duration), Field(ge=_SECOND)]
 """Milliseconds; a bare number is seconds."""
 
 
+def _names(field: str) -> AliasChoices:
+    """The variables that a setting is read from, the first that is set wins."""
+    names = [field.upper(), *filter(None, [OLDER_NAMES.get(field)])]
+    return AliasChoices(*(start + name for name in names for start in (PREFIX, "")))
+
+
 class Settings(BaseSettings):
     """All settings. Attribute names are the environment's in lower case."""
 
@@ -99,7 +109,7 @@ class Settings(BaseSettings):
         populate_by_name=True,
         hide_input_in_errors=True,
         validate_default=False,  # a retention's default is in ms already, a bare number from outside in seconds
-        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(PREFIX + name.upper(), name.upper())),
+        alias_generator=AliasGenerator(validation_alias=_names),
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs API_KEYS or AUTH=off")
@@ -108,7 +118,19 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "", repr=False, description="Log on Redis Streams (redis://, rediss://, unix://); empty = embedded log"
     )
-    database_url: str = Field("", repr=False, description="Store, sqlite:///path; empty = streamgauge.db in DATA_DIR")
+    database_url: str = Field(
+        "",
+        repr=False,
+        description="Store, sqlite:///path or dynamodb://region/prefix; empty = streamgauge.db in DATA_DIR",
+    )
+    create_tables: bool = Field(False, description="Make the tables in DynamoDB that are missing")
+    aws_endpoint_url: str = Field("", description="Address of DynamoDB; empty = that of AWS in the region")
+    aws_access_key_id: SecretStr = Field(
+        SecretStr(""),
+        description="Key of AWS (or AWS_ACCESS_KEY); without one the standard ways are tried: profile, machine's role",
+    )
+    aws_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret of that key (or AWS_SECRET_KEY)")
+    aws_session_token: SecretStr = Field(SecretStr(""), description="Token, where the key is a temporary one")
     enable_persistence: bool = Field(True, description="false: nothing is kept across a restart")
     lateness: Seconds = Field(
         60, ge=0, le=86_400, description="Seconds the watermark stays behind arrival; an older sample is late"
@@ -207,8 +229,18 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, value: str) -> str:
-        if value and (not value.startswith("sqlite:///") or value == "sqlite:///"):
-            raise ValueError("must be sqlite:///path")
+        if value.startswith("dynamodb:"):
+            dynamodb_place(value)
+        elif value and (not value.startswith("sqlite:///") or value == "sqlite:///"):
+            raise ValueError("must be sqlite:///path or dynamodb://region/prefix")
+        return value
+
+    @field_validator("aws_endpoint_url")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        value = value.strip().rstrip("/")
+        if value and not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", value):
+            raise ValueError("must be http:// or https://, a host, and a port if wanted, such as http://localhost:8000")
         return value
 
     @field_validator("api_keys")
@@ -228,6 +260,17 @@ class Settings(BaseSettings):
         return self.redis_url or f"file://{(self.data_dir / 'log').absolute()}"
 
     @property
+    def aws(self) -> Aws:
+        """How to reach DynamoDB."""
+        return Aws(
+            endpoint=self.aws_endpoint_url,
+            access_key=self.aws_access_key_id.get_secret_value().strip(),
+            secret_key=self.aws_secret_access_key.get_secret_value().strip(),
+            session_token=self.aws_session_token.get_secret_value().strip(),
+            create_tables=self.create_tables,
+        )
+
+    @property
     def origins(self) -> frozenset[str]:
         """The allowed origins, without a trailing slash; may hold "*"."""
         return frozenset(filter(None, (part.strip().rstrip("/").lower() for part in self.allowed_origins.split(","))))
@@ -238,7 +281,10 @@ class Settings(BaseSettings):
         return max(self.retention_5s, self.retention_1min, self.retention_1h, self.retention_1d)
 
 
-_SECRET = {"api_keys", "redis_url", "database_url"}
+_SECRET = {
+    *("api_keys", "redis_url", "database_url"),
+    *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_endpoint_url"),
+}
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -251,14 +297,18 @@ def load_settings(**overrides: Any) -> Settings:
     if faults:
         raise ConfigError("\n".join(faults))
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         raise ConfigError("\n".join(_fault(fault) for fault in error.errors(include_url=False))) from None
+    if settings.database.startswith("dynamodb:") and bool(settings.aws.access_key) != bool(settings.aws.secret_key):
+        raise ConfigError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither")
+    return settings
 
 
 def _is_unknown(name: str) -> bool:
     upper = name.upper()
-    known = upper in CLIENT_VARIABLES or upper.removeprefix(PREFIX).lower() in Settings.model_fields
+    bare = upper.removeprefix(PREFIX)
+    known = upper in CLIENT_VARIABLES or bare.lower() in Settings.model_fields or bare in OLDER_NAMES.values()
     return upper.startswith(PREFIX) and not known
 
 

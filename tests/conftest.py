@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_input_support import GOOD, LIMIT, check_ledger
+from tests.dynamodb_support import Dynalite, MotoServer
 from tests.support import RedisServer, Streamgauge
 
 
@@ -26,6 +27,24 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def redis_url(redis_server: RedisServer, tmp_path: Path) -> str:
     """URL of the shared Redis server, with a log stream of this test's own."""
     return f"{redis_server.url}?stream=test:{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """One moto for the whole run, as DynamoDB; a test takes a prefix of its own."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def dynalite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dynalite]:
+    """One dynalite for the whole run, as DynamoDB; a test takes a prefix of its own."""
+    server = Dynalite(tmp_path_factory.mktemp("dynalite"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ StoreError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,20 @@ class TooManyRows(StoreError):
         super().__init__(f"{count} events match, at most {limit} may be read at once; ask for a shorter time range")
         self.count = count
         self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """How to reach DynamoDB. Empty keys: the standard ways of AWS are tried (profile, role of the machine).
+
+    endpoint: another address than that of AWS, such as http://127.0.0.1:8000. create_tables: make what is missing.
+    """
+
+    endpoint: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    create_tables: bool = False
 
 
 class BlockKey(NamedTuple):
@@ -290,6 +305,17 @@ def open_snapshot(url: str) -> Snapshot | None:
     from server.store.sqlite_snapshot import SqliteSnapshot
 
     return SqliteSnapshot(str(path))
+
+
+def dynamodb_place(url: str) -> tuple[str, str]:
+    """(region, prefix of the tables' names) of an address dynamodb://region/prefix. ValueError for another form."""
+    match = re.fullmatch(r"dynamodb://([a-z][a-z0-9-]{1,40})/([a-zA-Z0-9_.-]{1,200})", url)
+    if match is None:
+        raise ValueError(
+            "must be dynamodb://region/prefix, the region as AWS writes it (eu-central-1), "
+            "the prefix of up to 200 letters, digits and _ . -"
+        )
+    return match[1], match[2]
 
 
 def store_path(url: str) -> Path:
