@@ -50,7 +50,7 @@ from server.origin import Origin, join, read_origin, write_origin
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.selfmetrics import HELP, SelfMetrics, Sources
-from server.store import Store, StoreDamaged, StoreError, StoreUnavailable, is_patient, open_store
+from server.store import Keeping, Store, StoreDamaged, StoreError, StoreUnavailable, is_patient, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -83,8 +83,10 @@ class App:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.registry = Registry()
         load_plugins(settings.plugins, self.registry)
-        durable = settings.log_fsync == "always"
-        self.store: Store = await asyncio.to_thread(open_store, settings.database, durable=durable)
+        self.store: Store = await asyncio.to_thread(
+            open_store, settings.database, durable=settings.log_fsync == "always",
+            aws=settings.aws, keeping=Keeping(settings.retentions, settings.event_retention),
+        )  # fmt: skip
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
             self.engine = Engine(engine_options(settings))
@@ -186,7 +188,7 @@ class App:
         self.rollups = Rollups(
             self.engine, self.store, self.log, self.backlog,
             interval=settings.checkpoint_interval, max_events=settings.event_buffer_size,
-            event_retention=int(settings.data_retention_hours * 3_600_000),
+            event_retention=settings.event_retention,
             log_bytes=settings.log_max_bytes // 2, flushed=self.answers.cache.drop,
         )  # fmt: skip
         broadcast = Broadcast(self.engine, self.hub, self.live)
@@ -304,12 +306,9 @@ class App:
 
 def engine_options(settings: Settings) -> Options:
     """The engine's options; a coarser level never keeps less than a finer one."""
-    keep = [settings.retention_5s, settings.retention_1min, settings.retention_1h, settings.retention_1d]
-    for level in range(1, len(keep)):
-        keep[level] = max(keep[level], keep[level - 1])
     return Options(
         lateness=int(settings.lateness * 1000),
-        retention=Retention(tuple(keep), is_patient(settings.database)),
+        retention=Retention(settings.retentions, is_patient(settings.database)),
         max_series=settings.max_series,
         max_series_per_name=settings.max_series_per_name,
         pane_memory=settings.pane_memory,

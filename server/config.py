@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import os
 import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -276,9 +277,19 @@ class Settings(BaseSettings):
         return frozenset(filter(None, (part.strip().rstrip("/").lower() for part in self.allowed_origins.split(","))))
 
     @property
+    def retentions(self) -> tuple[int, ...]:
+        """Milliseconds that each level is kept, the finest first; a coarser one never less than a finer one."""
+        return tuple(accumulate((self.retention_5s, self.retention_1min, self.retention_1h, self.retention_1d), max))
+
+    @property
     def longest_retention(self) -> int:
         """Milliseconds; a sample older than this is refused."""
-        return max(self.retention_5s, self.retention_1min, self.retention_1h, self.retention_1d)
+        return self.retentions[-1]
+
+    @property
+    def event_retention(self) -> int:
+        """Milliseconds that events are kept."""
+        return int(self.data_retention_hours * _HOUR)
 
 
 _SECRET = {

@@ -58,7 +58,7 @@ async def _repair(settings: Settings, yes: bool) -> int:
     owner = await asyncio.to_thread(log_owner, settings.log)
     if owner:
         raise Fault(f"{owner}; stop it first")
-    store = await asyncio.to_thread(open_store, settings.database)
+    store = await asyncio.to_thread(open_store, settings.database, aws=settings.aws)
     try:
         position, origin = _store_end(store), read_origin(store)
         plan = await asyncio.to_thread(make_plan, settings.log, position)

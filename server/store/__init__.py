@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -76,6 +76,14 @@ class Aws:
     create_tables: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long the blocks of each level and events are kept, in ms, for a store whose items go by themselves."""
+
+    levels: tuple[int, ...] = ()
+    events: int = 0
+
+
 class BlockKey(NamedTuple):
     """The place of a rollup block: one metric name over one stretch of time."""
 
@@ -114,8 +122,9 @@ class Flush:
     checkpoint: the engine's state, in parts of about 1 MiB, so that nobody has to wait while a larger piece is copied.
     blocks: overwrite what is at their keys. events: inserted; one whose (position, row) is there already is skipped.
     series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
-    chunk of the same number; chunks with a number below dedup_drop_before are removed. needless: blocks of level 0 to
-    be deleted first; others have held their panes since the flush before, so who still looks for them finds those.
+    chunk of the same number; chunks with a number below dedup_drop_before are removed. packed_before: blocks of level 0
+    that begin before this time are deleted first; others hold their panes since the flush before, so that whoever still
+    looked for them has found those.
     """
 
     generation: int
@@ -126,7 +135,7 @@ class Flush:
     series: list[tuple[int, bytes]] = field(default_factory=list)
     dedup_chunks: list[tuple[int, bytes]] = field(default_factory=list)
     dedup_drop_before: int = 0
-    needless: list[BlockKey] = field(default_factory=list)
+    packed_before: int = 0
 
 
 class Store(Protocol):
@@ -235,13 +244,17 @@ def is_patient(url: str) -> bool:
     return url.startswith("dynamodb:")
 
 
-def open_store(url: str, *, durable: bool = False) -> Store:
-    """Open the store at `sqlite:///path`, relative or absolute; a missing file is made.
+def open_store(url: str, *, durable: bool = False, aws: Aws = Aws(), keeping: Keeping = Keeping()) -> Store:
+    """Open the store at `sqlite:///path`, relative or absolute, or `dynamodb://region/prefix`.
 
-    Flushes and documents always survive power loss once they are written; `durable` asks the same for deletions, which
-    otherwise may have to be repeated. ValueError for an address of another form; StoreVersion, StoreDamaged or
-    StoreUnavailable where the file cannot serve.
+    A missing file is made; missing tables where `aws` says so. Flushes and documents always survive power loss once
+    they are written; `durable` asks the same of a file's deletions, which otherwise may have to be repeated. ValueError
+    for an address of another form; StoreVersion, StoreDamaged or StoreUnavailable where the place cannot serve.
     """
+    if is_patient(url):
+        from server.store.dynamodb.store import DynamoStore
+
+        return DynamoStore.open(dynamodb_place(url), aws, keeping.levels, keeping.events)
     path = store_path(url)
     from server.store.sqlite import SqliteStore
 
@@ -294,11 +307,15 @@ class Snapshot(Protocol):
         """Ends the moment. Closing twice does nothing."""
 
 
-def open_snapshot(url: str) -> Snapshot | None:
+def open_snapshot(url: str, aws: Aws = Aws()) -> Snapshot | None:
     """The store at `url`, as `open_store` takes it, as it is now; None where there is none. Writes nothing.
 
     StoreVersion, StoreDamaged or StoreUnavailable where it cannot be read.
     """
+    if is_patient(url):
+        from server.store.dynamodb.snapshot import DynamoSnapshot
+
+        return DynamoSnapshot.open(dynamodb_place(url), replace(aws, create_tables=False))
     path = store_path(url)
     if not path.exists() or not path.stat().st_size:
         return None

@@ -62,8 +62,8 @@ class SqliteStore(SqliteEvents):
                     f"{self._files.path} holds generation {newest}, so generation {flush.generation} comes too late; "
                     "is another server writing to this file?"
                 )
-            overwrites = bool(flush.blocks or flush.series or flush.dedup_chunks or flush.needless)
-            db.executemany("DELETE FROM blocks WHERE level = ? AND start = ? AND name = ?", flush.needless)
+            packed = db.execute("DELETE FROM blocks WHERE level = 0 AND start < ?", (flush.packed_before,)).rowcount
+            overwrites = bool(flush.blocks or flush.series or flush.dedup_chunks or packed)
             db.executemany(_PUT_BLOCK, self._sealed_blocks(flush))
             self._put_series(db, flush.series)
             db.executemany("INSERT OR REPLACE INTO dedup_chunks VALUES (?, ?, ?, ?, ?)", self._sealed_chunks(flush))

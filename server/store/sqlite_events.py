@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from server.store import SCAN_CHUNK, SCAN_LIMIT, FieldValue, ScannedEvent, StoredEvent, TooManyRows
+from server.store.fields import body_value, split_path
 from server.store.sqlite_files import SqliteFiles
 
 _COLUMNS = "position, row, time, type, user_id, session_id, body"
@@ -112,9 +113,7 @@ def _column(path: str) -> str:
     """The SQL that gives a field's value."""
     if path in _OWN_COLUMN:
         return _OWN_COLUMN[path]
-    names = path.split(".")
-    if not all(names):
-        raise ValueError(f"{path!r} is no path of a field; write it like properties.plan")
+    names = split_path(path)
     if all(map(_PLAIN_NAME.fullmatch, names)):
         body = "CAST(body AS TEXT)"
         place = "'$" + "".join(f'."{name}"' for name in names) + "'"
@@ -129,23 +128,5 @@ def _column(path: str) -> str:
 
 
 def _body_value(body: bytes, names: str) -> FieldValue:
-    """The value at the end of a path (a JSON array of names) in a body, in the forms that `events_scan` promises."""
-    try:
-        value = json.loads(body.decode("utf-8", "replace"), parse_int=_integer)
-    except (ValueError, RecursionError):
-        return None  # SQLite took it for JSON, Python does not: nested too deep
-    for name in json.loads(names):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return value if isinstance(value, int | float) else None
-
-
-def _integer(text: str) -> int | float:
-    """A JSON integer as SQLite reads it: what 64 bits do not hold becomes a float."""
-    value = int(text) if len(text) <= 20 else None
-    return float(text) if value is None or not _MIN <= value <= _MAX else value
+    """The value at the end of a path, which is a JSON array of names."""
+    return body_value(body, json.loads(names))

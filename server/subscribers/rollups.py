@@ -19,7 +19,7 @@ from typing import Any
 from engine import checkpoint
 from engine.engine import Delivery, Engine
 from engine.errors import BadCheckpoint
-from engine.levels import LEVELS, PACKED, floor, folded_at
+from engine.levels import HOUR, LEVELS, PACKED, floor, folded_at
 from engine.model import Event
 from engine.panes import ALL, Panes
 from engine.rollup import BlockId, Pending, roll
@@ -224,13 +224,13 @@ class Rollups:
         job.header |= {"generation": job.generation, "rolled": list(rolled)}
         flush = Flush(
             job.generation, job.position, [checkpoint.encode_header(job.header, job.arrays), *job.encoded],
-            {BlockKey(*block): encode(rows) for block, rows in blocks.items()},
+            {BlockKey(*block): encode(rows, tight=self._is_patient) for block, rows in blocks.items()},
             [stored_event(position, row, event) for position, row, event in job.events],
             job.series,
             [(job.generation, job.chunk)] if job.chunk else [],
             job.oldest_chunk,
-            # What is packed is dropped one flush later: till then somebody may look for the single blocks.
-            self.store.list_blocks(0, 0, job.pending.rolled[0]) if job.pending.patient else [],
+            # What this flush packs goes with the next one: till then somebody may look for the single blocks.
+            job.pending.rolled[0] if job.pending.patient else 0,
         )  # fmt: skip
         self.store.write(flush)
         self.checkpoint_bytes = sum(map(len, flush.checkpoint))
@@ -250,9 +250,10 @@ class Rollups:
         return [min(horizon, rolled) for horizon, rolled in zip(engine.horizons, folded, strict=True)]
 
     def _expire(self, horizons: list[int], events_before: int) -> None:
+        if self._is_patient:  # an hour at a time: each note of it is billed
+            horizons, events_before = [floor(each, HOUR) for each in horizons], floor(events_before, HOUR)
         for level, horizon in enumerate(horizons):
-            last = level == LEVELS[-1]
-            gone = self.store.expire(level, horizon, samples_of if last else None)
+            gone = self.store.expire(level, horizon, samples_of if level == LEVELS[-1] else None)
             if level == 0 and self._is_patient:
                 gone += self.store.expire(PACKED, horizon)
             if gone:

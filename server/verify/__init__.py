@@ -16,7 +16,7 @@ from typing import Any
 
 from server.config import Settings
 from server.log import LogReader, open_reader
-from server.store import Snapshot, open_snapshot, store_path
+from server.store import Snapshot, is_patient, open_snapshot, store_path
 from server.verify.report import Report
 
 Ask = Callable[[], dict[str, Any] | None]
@@ -32,8 +32,11 @@ def verify_settings(settings: Settings, ask: Ask, progress: Callable[[str], None
     from server.verify.check import verify
 
     options = engine_options(settings)
-    report = verify(lambda: open_snapshot(settings.database), lambda: open_reader(settings.log), options, ask, progress)
-    report.store = str(store_path(settings.database))
+    report = verify(
+        lambda: open_snapshot(settings.database, settings.aws), lambda: open_reader(settings.log), options, ask,
+        progress,
+    )  # fmt: skip
+    report.store = settings.database if is_patient(settings.database) else str(store_path(settings.database))
     return report
 
 

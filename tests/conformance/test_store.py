@@ -1,6 +1,6 @@
 """What every store promises, run against each of them: all or nothing, overwrite, order, readers undisturbed.
 
-A new back-end adds its line to BACKENDS. What only a SQLite file can show is in test_store_sqlite.py.
+A new back-end adds its name to BACKENDS. What only a SQLite file can show is in test_store_sqlite.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,21 +27,20 @@ from server.store import (
     StoreConflict,
     StoredEvent,
     TooManyRows,
-    open_store,
 )
+from tests.store_support import BACKENDS, new_place, open_at
 
-BACKENDS: dict[str, Callable[[Path], str]] = {"sqlite": lambda directory: f"sqlite:///{directory}/store.db"}
 HOUR = 3_600_000
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return BACKENDS[request.param](tmp_path)
+    return new_place(request.param, tmp_path, request)
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    opened = open_store(url)
+    opened = open_at(url)
     yield opened
     opened.close()
 
@@ -75,10 +74,10 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
     }
     events = [event(7, 0, 10, user_id="u", session_id="s", plan="pro"), event(7, 1, 10)]
     flush = Flush(1, 7, [b"state" * 100], blocks, events, [(1, b"\xff\xfe"), (2, b"k")], [(4, b"four"), (3, b"three")])
-    first = open_store(url)
+    first = open_at(url)
     first.write(flush)
     first.close()
-    again = open_store(url)
+    again = open_at(url)
     assert again.newest_checkpoint() == Checkpoint(1, 7, b"state" * 100)
     assert again.read_blocks([*blocks, BlockKey(0, 0, "none")]) == {key: (1, data) for key, data in blocks.items()}
     assert again.events(None, 0, 11) == events
@@ -272,7 +271,7 @@ def test_documents(url: str, store: Store) -> None:
     assert store.delete_document("query", "a") and not store.delete_document("query", "a")
     assert store.get_document("query", "a") is None and store.get_document("dashboard", "a") == b"other kind"
     store.close()
-    again = open_store(url)
+    again = open_at(url)
     assert again.list_documents("query") == [("z", b"changed"), ("m", b'{"id":"m"}')]
     again.close()
 
@@ -329,23 +328,11 @@ def test_readers_see_one_generation_while_others_are_written(store: Store) -> No
     assert len(seen) >= 5
 
 
-def test_a_long_expiry_lets_other_writers_in(store: Store) -> None:
-    store.write(Flush(1, 1, [b""], events=[event(1, r) for r in range(40_000)]))
-    expiry = threading.Thread(target=store.expire_events, args=(1,))
-    expiry.start()
-    while store.event_types().get("click") == 40_000:
-        time.sleep(0.001)
-    store.put_document("query", "q", b"{}")
-    left = len(store.events(None, 0, 1))
-    expiry.join(30)
-    assert left > 0, "the document was written only after the whole expiry"
-    assert store.event_types() == {}
-
-
 CHILD = """
 import sys
-from server.store import BlockKey, Flush, StoredEvent, open_store
-store = open_store(sys.argv[1])
+from server.store import BlockKey, Flush, StoredEvent
+from tests.store_support import open_at
+store = open_at(sys.argv[1])
 newest = store.newest_checkpoint()
 generation = newest.generation if newest else 0
 while True:
@@ -361,9 +348,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("backend", sorted(BACKENDS))
-def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(backend: str, tmp_path: Path) -> None:
-    url = BACKENDS[backend](tmp_path)
+def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str) -> None:
     rng = random.Random(9)
     reached = 0
     for _ in range(8):
@@ -376,7 +361,7 @@ def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(backend: str, tm
         assert child.wait() == -signal.SIGKILL
         child.stdout.close()
         assert acknowledged > reached
-        store = open_store(url)
+        store = open_at(url)
         found = store.newest_checkpoint()
         assert found is not None and acknowledged <= found.generation <= acknowledged + 1
         reached = found.generation

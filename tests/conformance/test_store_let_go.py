@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from server.store import BlockKey, Flush, Store, StoreClosed, open_snapshot, open_store
-from tests.conformance.test_store import BACKENDS
+from server.store import BlockKey, Flush, Store, StoreClosed
+from tests.store_support import BACKENDS, new_place, open_at, snapshot_at
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return BACKENDS[request.param](tmp_path)
+    return new_place(request.param, tmp_path, request)
 
 
 def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: str) -> None:
-    store = open_store(url)
+    store = open_at(url)
     blocks = {BlockKey(3, start, f"name {start % 7}"): b"x" * (start % 5) for start in range(350)}
     store.write(Flush(1, 1, [b""], blocks | {BlockKey(2, 0, "finer"): b"xxx"}))
     counted: list[bytes] = []
@@ -41,7 +41,7 @@ def test_what_the_last_retention_lets_go_of_is_counted_with_the_deletion(url: st
 
 def let_go(url: str, store: Store) -> int:
     """The number, read beside the store that is open."""
-    snapshot = open_snapshot(url)
+    snapshot = snapshot_at(url)
     assert snapshot is not None
     with contextlib.closing(snapshot):
         return snapshot.number("let_go")

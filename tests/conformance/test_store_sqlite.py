@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -273,3 +275,16 @@ def test_a_scan_takes_any_body(store: Store) -> None:
 def test_an_address_of_another_form_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="no store address"):
         open_store(address)
+
+
+def test_a_long_expiry_lets_other_writers_in(store: Store) -> None:
+    store.write(Flush(1, 1, [b""], events=[StoredEvent(1, r, 0, "click", None, None, b"{}") for r in range(40_000)]))
+    expiry = threading.Thread(target=store.expire_events, args=(1,))
+    expiry.start()
+    while store.event_types().get("click") == 40_000:
+        time.sleep(0.001)
+    store.put_document("query", "q", b"{}")
+    left = len(store.events(None, 0, 1))
+    expiry.join(30)
+    assert left > 0, "the document was written only after the whole expiry"
+    assert store.event_types() == {}
