@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError, SSLError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    SSLError,
+)
 
 from server.store import StoreError, StoreUnavailable
 
@@ -69,8 +77,11 @@ def judge(error: Exception, place: Place) -> Passing | StoreError:
         return StoreUnavailable(
             f"no TLS connection to DynamoDB in {place.region}: {_cause(error)}; check AWS_ENDPOINT_URL and certificates"
         )
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | ConnectionError):
         reason = f"{type(error).__name__.removesuffix('Error')}: {_cause(error)}".strip(": ")
+        if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+            reason += "; check the region in DATABASE_URL and AWS_ENDPOINT_URL"
+        # A connection that is reset after the request went out is an EndpointConnectionError as well.
         return Passing(reason, doubtful=not isinstance(error, ConnectTimeoutError))
     if isinstance(error, TimeoutError):
         return Passing("no answer in time")
