@@ -76,6 +76,7 @@ ANSWERS = {
     "denied": (400, "AccessDeniedException"),
     "signature": (400, "InvalidSignatureException"),
     "expired": (400, "ExpiredTokenException"),
+    "unheard of": (400, "SomethingNewException"),
     "invalid": (400, "ValidationException"),
 }
 """Kinds of trouble that are an answer of their own, the request goes no further."""

@@ -159,6 +159,7 @@ def test_a_lost_answer_does_not_hide_a_true_stale(proxy: FaultProxy, connect: Ca
         ("denied", "does not allow PutItem on the table .*-a in eu-central-1: allow dynamodb:PutItem"),
         ("signature", "does not accept the credentials in eu-central-1 .*check AWS_ACCESS_KEY_ID.*region.*clock"),
         ("expired", "does not accept the credentials in eu-central-1 .*AWS_SESSION_TOKEN"),
+        ("unheard of", "refuses PutItem on the table .*-a in eu-central-1: SomethingNewException$"),
         ("invalid", "refuses PutItem on the table .*-a in eu-central-1: ValidationException"),
     ],
 )
