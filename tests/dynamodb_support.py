@@ -10,6 +10,7 @@ import http.client
 import json
 import random
 import socket
+import struct
 import sys
 import threading
 import zlib
@@ -75,10 +76,11 @@ ANSWERS = {
     "denied": (400, "AccessDeniedException"),
     "signature": (400, "InvalidSignatureException"),
     "expired": (400, "ExpiredTokenException"),
+    "unheard of": (400, "SomethingNewException"),
     "invalid": (400, "ValidationException"),
 }
 """Kinds of trouble that are an answer of their own, the request goes no further."""
-KINDS = {*ANSWERS, "hang", "cut", "lost", "garbled", "unprocessed"}
+KINDS = {*ANSWERS, "hang", "cut", "lost", "reset", "garbled", "unprocessed"}
 
 
 @dataclass
@@ -96,8 +98,8 @@ class FaultProxy:
 
     Kinds of trouble besides those in ANSWERS: `hang` (no answer until there is calm, then the connection ends), `cut`
     (it ends before the request is passed on), `lost` (the request is carried out, and the connection ends instead of an
-    answer), `garbled` (a byte of the answer is another, its checksum is not), `unprocessed` (only part of a batch is
-    passed on, the rest comes back).
+    answer), `reset` (the same, with a bang), `garbled` (a byte of the answer is another, its checksum is not),
+    `unprocessed` (only part of a batch is passed on, the rest comes back).
     """
 
     def __init__(self, upstream: str, seed: int = 0) -> None:
@@ -195,8 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.cut()
         else:
             status, headers, answer = self.pass_on(body)
-            if kind == "lost":
-                self.cut()
+            if kind in ("lost", "reset"):
+                self.cut(reset=kind == "reset")
                 return
             if kind == "garbled":
                 headers["x-amz-crc32"] = str(zlib.crc32(answer))
@@ -244,9 +246,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def cut(self) -> None:
+    def cut(self, *, reset: bool = False) -> None:
         """End the connection without a word."""
         self.close_connection = True
+        if reset:  # closed without lingering, so that what was to be sent is thrown away
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            return
         self.connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from server.config import PREFIX, Settings, load_settings, parse_duration, parse_size
+from server.config import OLDER_NAMES, PREFIX, Settings, load_settings, parse_duration, parse_size
 from tests.support import ROOT
 
 CEILING = 400
@@ -230,7 +230,8 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_the_documented_default_is_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [v for v in os.environ if v.upper().removeprefix(PREFIX).lower() in Settings.model_fields]:
+    read_from = {*(name.upper() for name in Settings.model_fields), *OLDER_NAMES.values()}
+    for variable in [v for v in os.environ if v.upper().removeprefix(PREFIX) in read_from]:
         monkeypatch.delenv(variable)
     shown = documented().get(name, ("?", ""))[0]
     if shown.lower() in ("", "empty", "unset", "-", "–"):

@@ -17,6 +17,7 @@ import yaml
 
 from server.api.status import VERSION
 from server.config import Settings
+from server.store import dynamodb_place
 from tests.image_support import Ignore, Step, context, copies, environment, lay_out, read_dockerfile
 from tests.support import ROOT, RedisServer, Streamgauge, free_port
 
@@ -160,6 +161,19 @@ def test_compose_pins_images_and_publishes_the_server_only(compose: dict[str, An
         assert name == "server" or ("ports" not in service and service["healthcheck"]["test"][0] == "CMD")
     assert services["server"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
     assert [name for name, service in services.items() if "profiles" in service] == ["dynamodb-local"]
+
+
+def test_compose_has_a_dynamodb_to_try(compose: dict[str, Any]) -> None:
+    lines = re.findall(r"^  #   ([A-Z_]+)=(\S+)$", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
+    given = {name.lower(): value for name, value in lines}
+    (profile,) = compose["services"]["dynamodb-local"]["profiles"]
+    assert given.pop("compose_profiles") == profile
+    passed_on = compose["services"]["server"]["environment"]
+    assert all(passed_on[name.upper()].startswith(f"${{{name.upper()}:-") for name in given), "the server gets them"
+    settings = Settings(_env_file=None, **given)
+    assert dynamodb_place(settings.database) == ("local", "streamgauge")
+    assert settings.aws.endpoint == "http://dynamodb-local:8000" and settings.aws.create_tables
+    assert settings.aws.access_key and settings.aws.secret_key and not settings.aws.session_token
 
 
 class ComposeRedis(RedisServer):

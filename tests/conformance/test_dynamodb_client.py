@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from server.store import StoreClosed
 from server.store.dynamodb.client import Client, Item, Stale
+from server.store.dynamodb.values import item_size, to_wire
 from tests.dynamodb_support import REGION, Dynalite, FaultProxy, MotoServer, aws_at
 
 
@@ -147,6 +149,45 @@ def test_a_put_may_depend_on_what_is_there(client: Client) -> None:
     client.put("a", row("1", owner="z", fence=3, size="reserved", name="reserved"), {"fence": 2.5})
     assert client.get("a", ("p", "1")) == row("1", owner="z", fence=3, size="reserved", name="reserved")
     client.put("a", row("1"), {"size": "reserved", "name": "reserved"})
+
+
+def test_of_many_puts_that_exclude_one_another_one_is_done(client: Client) -> None:
+    for turn in range(5):
+        won: list[int] = []
+        barrier = threading.Barrier(8)
+
+        def work(number: int, turn: int = turn, won: list[int] = won, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            try:
+                client.put("a", row("1", turn=turn, by=number), {"turn": turn - 1 if turn else None})
+            except Stale:
+                return
+            won.append(number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(won) == 1 and client.get("a", ("p", "1")) == row("1", turn=turn, by=won[0])
+
+
+def test_sizes_are_those_that_dynalite_counts(dynalite: Dynalite, tmp_path: Path) -> None:
+    """It has taken them from measurements of DynamoDB itself. A byte more than a full unit costs another one."""
+    client = Client.open(REGION, tmp_path.name, aws_at(dynalite.url), ["a"])
+    rng = random.Random(3)
+    for turn in range(60):
+        numbers: list[int | float] = [0, rng.randrange(-(10**37), 10**37), rng.randrange(-1000, 1000), rng.gauss(0, 1)]
+        numbers += [rng.randrange(1, 10**6) * 10 ** rng.randrange(9), rng.random() * 10.0 ** rng.randrange(-20, 20)]
+        item = row(str(turn), data=rng.randbytes(rng.randrange(100)), fill="")
+        item |= {f"n{place}": number for place, number in enumerate(numbers)}
+        for units, more in ((1, 0), (2, 1)):
+            item["fill"] = ""
+            item["fill"] = "f" * (1_024 - item_size(item) + more)
+            body = {"TableName": f"{tmp_path.name}-a", "Item": to_wire(item), "ReturnConsumedCapacity": "TOTAL"}
+            answer = client._transport.run(client._transport.send("PutItem", "a", body))
+            assert answer["ConsumedCapacity"]["CapacityUnits"] == units, item
+    client.close()
 
 
 def test_what_breaks_a_limit_is_refused_here(client: Client, proxy: FaultProxy) -> None:

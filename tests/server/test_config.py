@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from server.config import PREFIX, ConfigError, Settings, load_settings, parse_api_keys, parse_duration, parse_size
+from server.config import (
+    OLDER_NAMES,
+    PREFIX,
+    ConfigError,
+    Settings,
+    load_settings,
+    parse_api_keys,
+    parse_duration,
+    parse_size,
+)
+from server.store import Aws, dynamodb_place
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +26,9 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    for name in OLDER_NAMES.values():
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(PREFIX + name, raising=False)
 
 
 def test_the_defaults() -> None:
@@ -74,6 +87,8 @@ def test_a_bad_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyP
         ("API_KEYS", "read:hunter2"),
         ("REDIS_URL", "http://user:hunter2@host"),
         ("DATABASE_URL", "postgres://user:hunter2@host"),
+        ("DATABASE_URL", "dynamodb://hunter2"),
+        ("AWS_ENDPOINT_URL", "http://user:hunter2@host"),
     ],
 )
 def test_a_secret_is_not_repeated(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +96,8 @@ def test_a_secret_is_not_repeated(name: str, value: str, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert name in str(caught.value) and "hunter2" not in str(caught.value)
-    monkeypatch.setenv(
-        name, {"API_KEYS": "read:hunter2hunter2", "REDIS_URL": "redis://:hunter2@h"}.get(name, "sqlite:///hunter2")
-    )
+    good = {"API_KEYS": "read:hunter2hunter2", "REDIS_URL": "redis://:hunter2@h", "AWS_ENDPOINT_URL": "http://h"}
+    monkeypatch.setenv(name, good.get(name, "sqlite:///hunter2"))
     assert "hunter2" not in repr(load_settings())
 
 
@@ -133,3 +147,70 @@ def test_a_key_may_be_given_by_its_hash() -> None:
         with pytest.raises(ConfigError, match="key 2 must have 64 hex digits") as caught:
             load_settings(api_keys=f"read:12345678,ingest:{short}")
         assert len(short) < 10 or short[7:] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("dynamodb://eu-central-1/streamgauge", ("eu-central-1", "streamgauge")),
+        ("dynamodb://us-gov-west-1/Team_A.b-9", ("us-gov-west-1", "Team_A.b-9")),
+        ("dynamodb://local/" + "p" * 200, ("local", "p" * 200)),
+    ],
+)
+def test_a_store_in_dynamodb(url: str, place: tuple[str, str]) -> None:
+    assert load_settings(database_url=url).database == url and dynamodb_place(url) == place
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("", "//", "//eu-central-1", "//eu-central-1/", "///p", "//EU/p", "//eu central/p", "//r1/a/b", "//r1/ä"),
+        *("//r1/a b", "//r1/" + "p" * 201, "//key:secret@r1/p", "//r1/p?x=1"),
+    ],
+)
+def test_an_address_in_dynamodb_that_cannot_be(rest: str) -> None:
+    with pytest.raises(ConfigError, match=r"DATABASE_URL.* must be dynamodb://region/prefix"):
+        load_settings(database_url="dynamodb:" + rest)
+
+
+def test_how_to_reach_dynamodb_may_stand_in_the_file(tmp_path: Path) -> None:
+    assert load_settings().aws == Aws()
+    (tmp_path / ".env").write_text(
+        "AWS_ENDPOINT_URL=http://localhost:8000/\nAWS_ACCESS_KEY_ID=id-hunter2\nAWS_SECRET_ACCESS_KEY=hunter2\n"
+        "STREAMGAUGE_AWS_SESSION_TOKEN=token-hunter2\nCREATE_TABLES=true\nDATABASE_URL=dynamodb://local/p\n"
+    )
+    found = load_settings()
+    assert found.aws == Aws("http://localhost:8000", "id-hunter2", "hunter2", "token-hunter2", True)
+    assert "hunter2" not in repr(found) and "hunter2" not in repr(found.aws)
+
+
+def test_the_names_of_older_installations_are_read_where_the_usual_ones_are_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY", "older")
+    monkeypatch.setenv("STREAMGAUGE_AWS_SECRET_KEY", "older secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    aws = load_settings().aws
+    assert (aws.access_key, aws.secret_key) == ("older", "older secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "usual")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "usual secret")
+    aws = load_settings().aws
+    assert (aws.access_key, aws.secret_key) == ("usual", "usual secret")
+    monkeypatch.setenv("STREAMGAUGE_AWS_SECRET_KEYS", "x")
+    with pytest.raises(ConfigError, match="STREAMGAUGE_AWS_SECRET_KEYS is no setting"):
+        load_settings()
+
+
+def test_half_a_key_is_a_fault_only_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "hunter2")
+    assert load_settings().aws.access_key == "hunter2"
+    with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together") as caught:
+        load_settings(database_url="dynamodb://eu-central-1/p")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", "http://h/path", "http://h:port", "http://a b"])
+def test_an_endpoint_is_a_host_and_a_port(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL.* must be http:// or https://, a host"):
+        load_settings(aws_endpoint_url=url)
+    assert load_settings(aws_endpoint_url="https://[::1]:8000").aws.endpoint == "https://[::1]:8000"

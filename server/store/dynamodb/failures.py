@@ -1,14 +1,22 @@
 """What a failure of DynamoDB means: try again, or a sentence that says what to do.
 
-AWS repeats parts of a request, a session token among them, when it refuses the signature; so what it says about
-credentials is never passed on, and such errors are raised without the one they come from.
+AWS repeats parts of a request, a session token among them, when it refuses the signature; so what it says is passed on
+only where it cannot be about that, and such errors are raised without the one they come from.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError, SSLError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    SSLError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from server.store import StoreError, StoreUnavailable
 
@@ -22,6 +30,11 @@ CREDENTIALS = {
     "MissingAuthenticationToken", "MissingAuthenticationTokenException", "InvalidClientTokenId", "ExpiredToken",
     "ExpiredTokenException", "RequestExpired", "SignatureDoesNotMatch", "NotAuthorized", "OptInRequired",
 }  # fmt: skip
+PLAIN = {
+    "ValidationException", "SerializationException", "UnknownOperationException", "ResourceInUseException",
+    "LimitExceededException", "ItemCollectionSizeLimitExceededException",
+}  # fmt: skip
+"""Refusals that have to do with the request's contents only, so that what is said about them may be passed on."""
 DENIED = {"AccessDeniedException", "AccessDenied"}
 MISSING = "ResourceNotFoundException"
 
@@ -69,8 +82,11 @@ def judge(error: Exception, place: Place) -> Passing | StoreError:
         return StoreUnavailable(
             f"no TLS connection to DynamoDB in {place.region}: {_cause(error)}; check AWS_ENDPOINT_URL and certificates"
         )
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | NoConnectionError):
         reason = f"{type(error).__name__.removesuffix('Error')}: {_cause(error)}".strip(": ")
+        if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+            reason += "; check the region in DATABASE_URL and AWS_ENDPOINT_URL"
+        # A connection that is reset after the request went out is an EndpointConnectionError as well.
         return Passing(reason, doubtful=not isinstance(error, ConnectTimeoutError))
     if isinstance(error, TimeoutError):
         return Passing("no answer in time")
@@ -110,7 +126,8 @@ def _refusal(code: str, said: str, place: Place) -> str:
             f"the table {place.table} is not there in {place.region}: set CREATE_TABLES=true to have it made at the "
             "next start, or make it, or check region and prefix in DATABASE_URL"
         )
-    return f"DynamoDB refuses {place.operation} on the table {place.table} in {place.region}: {code}: {said}"
+    why = f"{code}: {said}" if code in PLAIN else code
+    return f"DynamoDB refuses {place.operation} on the table {place.table} in {place.region}: {why}"
 
 
 def unusable(error: Exception, region: str) -> StoreError:

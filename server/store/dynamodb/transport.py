@@ -1,8 +1,8 @@
 """Requests to DynamoDB on an event loop in a thread of its own, repeated until they succeed or their time is up.
 
-aioboto3 finds credentials, signs and sends. Turning parameters into JSON and back is done here instead, because
-walking its model of the API costs several times as much as the request itself; two of its hooks put our bytes in
-place of its own.
+aioboto3 finds credentials, signs and sends. The JSON of requests and answers is made here, through three of its hooks:
+so a batch knows its size before it is sent, an attempt after the first costs no encoding, and answers go past its
+parser, which takes two to five times as long as json. Of the 0.7 ms of a small request most is sending and signing.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class Transport:
             max_pool_connections=CONNECTIONS,
             parameter_validation=False,
             account_id_endpoint_mode="disabled",
+            user_agent="streamgauge",  # its own is put together anew for each request
         )
         client = await self._stack.enter_async_context(
             session.client("dynamodb", endpoint_url=aws.endpoint or None, config=config)

@@ -27,6 +27,7 @@ MAX_DIGITS = 38
 WRITE_UNIT = 1_024
 READ_UNIT = 4_096
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _LEAST, _MOST = Decimal("1E-130"), Decimal("9.9999999999999999999999999999999999999E+125")
 
 
@@ -86,7 +87,7 @@ def _same(one: dict[str, str], other: dict[str, str]) -> bool:
 
 def as_json(value: Any) -> bytes:
     """Compact JSON in UTF-8. UnicodeEncodeError, a ValueError, for text that holds half a surrogate pair."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def key_of(item: Mapping[str, Value]) -> Key:
@@ -146,14 +147,16 @@ def _value_size(value: Value) -> int:
         return _text_size(value)
     if isinstance(value, bytes):
         return len(value)
-    return _number_size(Decimal(repr(value)))
-
-
-def _number_size(number: Decimal) -> int:
-    if not number:
+    if not value:
         return 1
-    lone = number.adjusted() % 2 == 0  # the first pair holds one digit, as in 1 23
-    return (_significant(number) + lone + 1) // 2 + 1 + (number < 0)
+    if isinstance(value, int):
+        text = str(abs(value))
+        significant, before_point = len(text.rstrip("0")), len(text)
+    else:
+        number = Decimal(repr(value))
+        significant, before_point = _significant(number), number.adjusted() + 1
+    lone = before_point % 2  # then the first pair holds one digit, as in 1 23
+    return (significant + lone + 1) // 2 + 1 + (value < 0)
 
 
 def _text_size(text: str) -> int:
