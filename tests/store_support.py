@@ -21,6 +21,11 @@ def new_place(backend: str, directory: Path, request: pytest.FixtureRequest) -> 
     return f"dynamodb://{REGION}/t{secrets.token_hex(6)} {server.url}"
 
 
+def rounds(place: str, many: int, few: int) -> int:
+    """How often to do what a process that stands in for DynamoDB is slow at."""
+    return few if place.startswith("dynamodb:") else many
+
+
 def open_at(place: str) -> Store:
     """The store at a place."""
     url, _, endpoint = place.partition(" ")

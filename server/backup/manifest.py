@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from server.config import Settings
+from server.store import is_patient
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -26,6 +27,15 @@ _READ = 1 << 20
 
 class BackupError(Exception):
     """Why a backup cannot be made or used; the message is a sentence for the person at the terminal."""
+
+
+def check_kind(settings: Settings) -> None:
+    """BackupError where the store is none that fits into a file."""
+    if is_patient(settings.database):
+        raise BackupError(
+            "backups are made of a store in a file, and DATABASE_URL names DynamoDB: turn on the point-in-time recovery "
+            "of its tables instead"
+        )
 
 
 @dataclass(slots=True)

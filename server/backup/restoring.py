@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from server.backup.manifest import ENTRIES, STORE, BackupError, Manifest, check_files, read_manifest, sync_directory
+from server.backup.manifest import (
+    ENTRIES,
+    STORE,
+    BackupError,
+    Manifest,
+    check_files,
+    check_kind,
+    read_manifest,
+    sync_directory,
+)
 from server.config import Settings
 from server.log import Log, LogError, LogReader, Record, log_owner, open_archive, open_log, open_reader, set_log_aside
 from server.store import StoreError, open_snapshot, set_store_aside, store_path
@@ -40,6 +49,7 @@ def restore(settings: Settings, directory: Path, replace: bool, progress: Progre
     replace: what is there already is renamed; without it, it is a reason to refuse. The log gets a new epoch, so that
     offsets which clients have kept are not taken for places in it.
     """
+    check_kind(settings)
     manifest = read_manifest(directory)
     check_files(directory, manifest, progress)
     try:

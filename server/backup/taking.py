@@ -16,6 +16,7 @@ from server.backup.manifest import (
     STORE,
     BackupError,
     Manifest,
+    check_kind,
     described,
     sync_directory,
 )
@@ -33,6 +34,7 @@ def take(settings: Settings, directory: Path, progress: Progress) -> Manifest:
 
     All that was acknowledged before the call is in it.
     """
+    check_kind(settings)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BackupError(f"{directory} is there already and not empty; name a new folder")
     partial = directory.with_name(f"{directory.name}.partial")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -315,7 +315,7 @@ def open_snapshot(url: str, aws: Aws = Aws()) -> Snapshot | None:
     if is_patient(url):
         from server.store.dynamodb.snapshot import DynamoSnapshot
 
-        return DynamoSnapshot.open(dynamodb_place(url), replace(aws, create_tables=False))
+        return DynamoSnapshot.open(dynamodb_place(url), aws)
     path = store_path(url)
     if not path.exists() or not path.stat().st_size:
         return None

@@ -28,7 +28,7 @@ from server.store import (
     StoredEvent,
     TooManyRows,
 )
-from tests.store_support import BACKENDS, new_place, open_at
+from tests.store_support import BACKENDS, new_place, open_at, rounds
 
 HOUR = 3_600_000
 
@@ -87,12 +87,12 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
     again.close()
 
 
-def test_blocks_follow_a_model_through_writes_expiry_and_deletion(store: Store) -> None:
+def test_blocks_follow_a_model_through_writes_expiry_and_deletion(url: str, store: Store) -> None:
     rng = random.Random(5)
     model: dict[BlockKey, tuple[int, bytes]] = {}
     names = [f"name {i}" for i in range(12)]
     everything = [BlockKey(level, start, name) for level in range(4) for start in range(0, 60, 5) for name in names]
-    for generation in range(1, 60):
+    for generation in range(1, rounds(url, 60, 23)):
         chosen = rng.sample(everything, rng.randrange(40))
         blocks = {key: rng.randbytes(rng.choice([3, 300])) * rng.choice([1, 5]) for key in chosen}
         store.write(Flush(generation, generation, [b""], blocks))
@@ -284,7 +284,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
             use()
 
 
-def test_readers_see_one_generation_while_others_are_written(store: Store) -> None:
+def test_readers_see_one_generation_while_others_are_written(url: str, store: Store) -> None:
     keys = [BlockKey(level, 0, f"n{i}") for level in range(4) for i in range(25)]
     finished = threading.Event()
     failures: list[BaseException] = []
@@ -317,7 +317,7 @@ def test_readers_see_one_generation_while_others_are_written(store: Store) -> No
     for thread in readers:
         thread.start()
     generation, deadline = 0, time.monotonic() + 20
-    while (generation < 40 or len(seen) < 5) and not failures and time.monotonic() < deadline:
+    while (generation < rounds(url, 40, 12) or len(seen) < 5) and not failures and time.monotonic() < deadline:
         generation += 1
         blocks = {key: content(generation, key) for key in keys}
         store.write(Flush(generation, generation, [b""], blocks, [event(generation, g=generation)]))
@@ -351,7 +351,7 @@ while True:
 def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str) -> None:
     rng = random.Random(9)
     reached = 0
-    for _ in range(8):
+    for _ in range(rounds(url, 8, 4)):
         child = subprocess.Popen([sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, cwd=Path.cwd())
         assert child.stdout is not None
         acknowledged = int(child.stdout.readline())

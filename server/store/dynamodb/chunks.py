@@ -16,7 +16,7 @@ from server.store.dynamodb.client import Item, Key
 from server.store.dynamodb.manifest import Manifest
 from server.store.dynamodb.values import key_of
 
-CHUNK_BYTES = 380_000
+CHUNK_BYTES = 290_000
 _LONG_NAME = 600
 
 
@@ -34,7 +34,9 @@ def chunks_of(pk: str, value: Value, expires: int | None) -> Iterator[Item]:
     parts = [value.data[at : at + CHUNK_BYTES] for at in range(0, len(value.data), CHUNK_BYTES)] or [b""]
     for number, part in enumerate(parts):
         sk = f"{value.rank}|{value.version:012d}|{number:03d}"
-        item: Item = {"pk": pk, "sk": sk, "g": value.generation, "d": part}
+        item: Item = {"pk": pk, "sk": sk, "g": value.generation}
+        if part:
+            item["d"] = part
         if number == 0:
             item |= {"n": len(parts), "c": zlib.crc32(value.data)}
         if expires is not None:
@@ -58,7 +60,7 @@ class Found:
     def value(self) -> Value:
         """StoreDamaged where it is not what was written."""
         first = self.items[0]
-        data = b"".join(item["d"] for item in self.items if isinstance(item["d"], bytes))
+        data = b"".join(part for item in self.items if isinstance(part := item.get("d"), bytes))
         if len(self.items) != first.get("n") or zlib.crc32(data) != first.get("c"):
             raise StoreDamaged(f"an item of the store is damaged: {first['pk']!r} {first['sk']!r}")
         return Value(self.rank, self.version, int(first["g"]), data)

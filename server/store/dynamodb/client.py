@@ -56,17 +56,20 @@ class Client:
 
     @classmethod
     def open(
-        cls, region: str, prefix: str, aws: Aws, tables: Sequence[str], *, budget: float = BUDGET_SECONDS
-    ) -> Client:
+        cls, region: str, prefix: str, aws: Aws, tables: Sequence[str], *, budget: float = BUDGET_SECONDS,
+        to_read: bool = False,
+    ) -> Client:  # fmt: skip
         """The tables `{prefix}-{table}` of a region, looked at first, and made where `aws` says so.
 
-        budget: seconds a request may take while nothing of it gets done. StoreUnavailable where AWS or a table cannot
+        budget: seconds a request may take while nothing of it gets done. to_read: nothing is made or written.
+        StoreUnavailable where AWS or a table cannot
         be reached, StoreVersion where a table is not one of ours; each says what to do.
         """
         usage = Usage(tables)
         transport = Transport(region, prefix, aws, usage, budget)
         try:
-            transport.run(open_tables(transport, tables, create=aws.create_tables))
+            create = aws.create_tables and not to_read
+            transport.run(open_tables(transport, tables, create=create, to_read=to_read))
         except BaseException:
             transport.close()
             raise

@@ -11,7 +11,7 @@ from server.store.dynamodb.client import Item
 from server.store.dynamodb.pages import TABLE
 from server.store.dynamodb.reader import Reader
 
-MAX_BYTES = 380_000
+MAX_BYTES = 300_000
 
 
 class Documents(Reader):

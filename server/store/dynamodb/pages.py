@@ -18,7 +18,7 @@ from server.store.dynamodb.client import Client, Item, Key
 from server.store.dynamodb.manifest import Blob, Manifest, Slot
 
 TABLE = "state"
-PAGE_BYTES = 350_000
+PAGE_BYTES = 290_000
 _LEVEL = 3
 _MAX_BYTES = 1 << 32
 

@@ -32,7 +32,9 @@ from server.store.fields import event_values, split_path
 TABLES = (TABLE, shelf.TABLE, packs.TABLE)
 HEAD = "head"
 _EVER = 1 << 62
-_TRIES = 5
+LASTING = 4
+"""Flushes for which blocks that have been replaced stay: queries may still be reading them."""
+_TRIES = 20
 _SERIES = struct.Struct("<qI")
 Result = TypeVar("Result")
 
@@ -83,17 +85,17 @@ class Reader:
             found.update(unpack(data, blob))
         return living(found, manifest)
 
-    def _in_one_view(self, read: Callable[[View], Result]) -> Result:
-        """What is read of a commit while the store goes on: the one before the newest is still whole."""
+    def _in_one_view(self, read: Callable[[View], Result], lasting: int = 1) -> Result:
+        """What is read of a commit while the store goes on. lasting: so many flushes later it is still whole."""
         for left in reversed(range(_TRIES)):
             view = self._now
             try:
                 found = read(view)
             except StoreDamaged:
-                if self._view.flushes - view.flushes <= 1 or not left:
+                if self._view.flushes - view.flushes <= lasting or not left:
                     raise
                 continue
-            if self._view.flushes - view.flushes <= 1:
+            if self._view.flushes - view.flushes <= lasting:
                 return found
         raise StoreUnavailable("the store was written to again and again while it was read; try again")
 
@@ -129,7 +131,7 @@ class Reader:
     # blocks
 
     def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
-        return self._in_one_view(lambda view: self._read_blocks(keys, view))
+        return self._in_one_view(lambda view: self._read_blocks(keys, view), LASTING)
 
     def _read_blocks(self, keys: Sequence[BlockKey], view: View) -> dict[BlockKey, tuple[int, bytes]]:
         found = self._shelf.read([key for key in keys if key.level], view.manifest)

@@ -18,7 +18,7 @@ class DynamoSnapshot(Reader):
     @classmethod
     def open(cls, place: tuple[str, str], aws: Aws, part: str = "0") -> DynamoSnapshot | None:
         """The store in the tables of a (region, prefix); None where nothing has been stored."""
-        client = Client.open(*place, aws, TABLES)
+        client = Client.open(*place, aws, TABLES, to_read=True)
         try:
             found = cls(client, part)
             if found.load() is not None and found._view.manifest.generation:
@@ -29,9 +29,9 @@ class DynamoSnapshot(Reader):
         client.close()
         return None
 
-    def _in_one_view(self, read: Callable[[View], Result]) -> Result:
+    def _in_one_view(self, read: Callable[[View], Result], lasting: int = 1) -> Result:
         try:
-            return super()._in_one_view(read)
+            return super()._in_one_view(read, lasting)
         except StoreDamaged:
             head = self._client.get(TABLE, (HEAD, self._part))
             if head is None or head["version"] == self._view.manifest.version:

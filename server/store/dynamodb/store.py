@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -25,7 +26,7 @@ from server.store.dynamodb.documents import Documents
 from server.store.dynamodb.manifest import Blob, Manifest, with_floor
 from server.store.dynamodb.packs import counted
 from server.store.dynamodb.pages import TABLE
-from server.store.dynamodb.reader import HEAD, TABLES, View, pack_series, unpack_series
+from server.store.dynamodb.reader import HEAD, LASTING, TABLES, View, pack_series, unpack_series
 from server.store.dynamodb.shelf import BUCKETS, with_buckets, without_buckets
 from server.store.dynamodb.stage import Stage, Staged, blobs_of, living, pack
 
@@ -60,8 +61,8 @@ class DynamoStore(Documents):
         self._issued = 0
         self._attempt: _Attempt | None = None
         self._read_lately: set[BlockKey] = set()
-        self._replaced: list[BlockKey] = []
-        """Blocks of the last flush that had been there before: after the next one nobody reads their older versions."""
+        self._replaced: deque[list[BlockKey]] = deque()
+        """Blocks that had been there before, by the flush that replaced them, the last first."""
         self._looked_at: dict[int, tuple[int, int, int]] = {}
         """Per level, (level, before, generation) as of which there was nothing left to let go of."""
         self.load()
@@ -137,7 +138,7 @@ class DynamoStore(Documents):
         return manifest, {key: block._replace(blob=blobs["stage"]) for key, block in stage.items()}
 
     def _new_events(self, flush: Flush, held: Manifest) -> list[StoredEvent]:
-        """The events of a flush that are not there yet: as a rule all, since they are above the position of the last."""
+        """The events of a flush that are not there yet; as a rule all are above the position of the last flush."""
         doubtful = [event for event in flush.events if event.position <= held.position]
         if not doubtful:
             return flush.events
@@ -237,9 +238,10 @@ class DynamoStore(Documents):
     # letting go
 
     def _tidy(self, before: Manifest, flush: Flush) -> None:
-        """Deletes what the flush before this one has replaced: whoever still read it has ended."""
-        replaced = [key for key in flush.blocks if key in self._read_lately]
-        gone, self._replaced, self._read_lately = self._replaced, replaced, set()
+        """Deletes what an earlier flush has replaced: whoever still read it has ended, or begins again."""
+        self._replaced.appendleft([key for key in flush.blocks if key in self._read_lately])
+        self._read_lately = set()
+        gone = self._replaced.pop() if len(self._replaced) > LASTING else []
         try:
             self._client.delete_many(shelf.TABLE, self._shelf.superseded(gone, self._view.manifest))
             self._pages.forget(before, self._view.manifest)
@@ -271,21 +273,24 @@ class DynamoStore(Documents):
             return len(found)
 
     def _let_go(self, level: int, before: int, rows: int) -> None:
-        self._amend(
-            lambda now: replace(
-                now, floors=now.floors | {level: with_floor(now.floors.get(level, ()), before, now.version)},
-                buckets=without_buckets(now, level, before), let_go=now.let_go + rows,
-            )  # fmt: skip
-        )
+        def change(now: Manifest) -> Manifest:
+            floors = now.floors | {level: with_floor(now.floors.get(level, ()), before, now.version)}
+            buckets = without_buckets(now, level, before)
+            return replace(now, floors=floors, buckets=buckets, let_go=now.let_go + rows)
+
+        self._amend(change)
 
     def _rows_let_go(self, keys: Sequence[BlockKey], rows: Callable[[bytes], int]) -> Iterable[int]:
-        for key in keys:
-            try:
-                found = self._read_blocks([key], self._view)
-            except StoreDamaged as error:
+        try:
+            found = self._read_blocks(keys, self._view)
+        except StoreDamaged as error:
+            if len(keys) > 1:
+                for key in keys:
+                    yield from self._rows_let_go([key], rows)
+            else:
                 logger.error("retention lets go of rows that cannot be counted any more: %s", error)
-                continue
-            yield from (rows(data) for _, data in found.values())
+            return
+        yield from (rows(data) for _, data in found.values())
 
     def expire_events(self, before: int) -> int:
         with self._lock:

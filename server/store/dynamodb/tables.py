@@ -27,12 +27,15 @@ KEY_TYPES = [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "s
 logger = logging.getLogger(__name__)
 
 
-async def open_tables(transport: Transport, tables: Sequence[str], *, create: bool) -> None:
-    """Check each table, and make those that are missing. StoreUnavailable or StoreVersion, with what to do."""
-    await side_by_side(partial(_open_table, transport, table, create) for table in tables)
+async def open_tables(transport: Transport, tables: Sequence[str], *, create: bool, to_read: bool = False) -> None:
+    """Check each table, and make those that are missing. StoreUnavailable or StoreVersion, with what to do.
+
+    to_read: nothing will be written, so whether what is written goes by itself does not matter.
+    """
+    await side_by_side(partial(_open_table, transport, table, create, to_read) for table in tables)
 
 
-async def _open_table(transport: Transport, table: str, create: bool) -> None:
+async def _open_table(transport: Transport, table: str, create: bool, to_read: bool) -> None:
     name = transport.full_name(table)
     try:
         found = await _describe(transport, table)
@@ -48,7 +51,8 @@ async def _open_table(transport: Transport, table: str, create: bool) -> None:
         await asyncio.sleep(POLL_SECONDS)
         found = await _described_soon(transport, table)
     _check(found, name)
-    await _check_expiry(transport, table, create)
+    if not to_read:
+        await _check_expiry(transport, table, create)
 
 
 async def _described_soon(transport: Transport, table: str) -> dict[str, Any]:
