@@ -101,7 +101,7 @@ def ask(
     rows = {}
     for group, values, counts in zip(table.groups, table.values.tolist(), table.counts.tolist(), strict=True):
         for time, value, count in zip(table.times.tolist(), values, counts, strict=True):
-            rows[group, time if bounds.step is not None else 0] = (value, count)
+            rows[group, time if bounds.stepped else 0] = (value, count)
     return Answer(table, bounds, rows)
 
 

@@ -1,12 +1,13 @@
 """The plan: which series a query reads, in which groups and steps, and where each stretch of time lies.
 
 Time is covered from coarse to fine: the middle of a range by the coarsest panes that divide the step, its ends by
-finer ones, the newest stretch by the open base panes. Every moment is read from exactly one level.
+finer ones, the newest stretch by the open base panes. Steps of uneven length are covered one by one in that way, for
+only their edges have to lie between two panes. Every moment is read from exactly one level.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ from engine.aggregates import Aggregate
 from engine.engine import Engine
 from engine.errors import BadTimeRange, TooExpensive
 from engine.levels import BASE, LEVELS, SPANS, WIDTHS, ceil, floor
-from engine.model import COUNTER, Codes
+from engine.model import COUNTER, Codes, Flags, Floats, Ints
+from engine.query.calendar import Calendar
 from engine.query.value import Query
 from engine.rollup import BlockId
 
@@ -41,7 +43,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """When a query looks: [start, end) in ms, aligned to the resolution; step None for one value over the range."""
+    """When a query looks: [start, end) in ms, aligned to the resolution.
+
+    Steps of one length have a step, those of uneven length have edges, and one value over the range has neither.
+    """
 
     start: int
     end: int
@@ -49,15 +54,50 @@ class Bounds:
     resolution: int
     finest: int
     """The level of that resolution."""
+    calendar: Calendar | None = None
+    """The one in force where the steps are days, weeks or months: that of the query as nearly as panes are kept."""
+    edges: Ints | None = field(default=None, compare=False)  # start, end and calendar determine them
+    over: int | None = None
+    """Of a calendar's steps, how many are over as of the moment of asking."""
+    exact_from: int | None = None
+    """Where edges had to be rounded: the earliest start of a range in which they would not be."""
+
+    @property
+    def stepped(self) -> bool:
+        """Whether it is a time series."""
+        return self.step is not None or self.edges is not None
 
     @property
     def steps(self) -> int:
+        if self.edges is not None:
+            return len(self.edges) - 1
         return 1 if self.step is None else (self.end - self.start) // self.step
 
     @property
-    def seconds(self) -> float:
-        """Seconds that each value covers."""
+    def times(self) -> Ints:
+        """When each step begins."""
+        if self.edges is not None:
+            return self.edges[:-1]
+        return self.start + np.arange(self.steps) * (self.step or 0)
+
+    def number(self, moments: Ints) -> Ints:
+        """The number of the step that each moment lies in, 0 in a range without steps."""
+        if self.edges is not None:
+            return np.searchsorted(self.edges, moments, "right") - 1
+        return moments * 0 if self.step is None else (moments - self.start) // self.step
+
+    def seconds(self, keys: Ints) -> float | Floats:
+        """Seconds that each value covers. keys: group x steps + number of the step."""
+        if self.edges is not None:
+            return np.asarray(np.diff(self.edges)[keys % self.steps] / 1000)
         return (self.step or self.end - self.start) / 1000
+
+    def next_edge(self, at: int) -> int | None:
+        """When the next step of a calendar is over, after a moment; None where all are, or there is no calendar."""
+        if self.calendar is None or at >= self.end:
+            return None
+        following = int(self.number(np.array([at]))[0]) + 1
+        return self.start if following < 1 else int(self.times[following]) if following < self.steps else self.end
 
 
 @dataclass(slots=True)
@@ -73,17 +113,56 @@ class Groups:
 
 def bounds(query: Query, engine: Engine, at: int) -> Bounds:
     """When the query looks, as of `at`. Raises BadTimeRange for a range that ends before it starts."""
-    if query.start is not None and query.start >= (at + 1 if query.end is None else query.end):
-        raise BadTimeRange("the range ends before it starts: `from` must be earlier than `to`, or than now")
-    last = at + 1 if query.end is None else query.end
-    start = last - query.range if query.start is None else query.start
-    finest = _finest(start, query.step, engine)
+    start, last = asked(query, at)
+    if query.calendar is not None and query.step is None:
+        return _by_calendar(query, query.calendar, start, last, at, engine)
+    finest = _finest(last - query.range if start is None else start, query.step, engine)
     resolution = BASE if finest == OPEN else WIDTHS[finest]
     step = None if query.step is None else ceil(query.step, resolution)
     unit = step or resolution
     end = ceil(last, unit)
-    start = end - ceil(query.range, unit) if query.start is None else floor(query.start, unit)
-    return Bounds(start, end, step, resolution, finest)
+    start = end - ceil(query.range, unit) if start is None else floor(start, unit)
+    over = None if query.calendar is None or step is None else steps_over(start, end, step, at)
+    return Bounds(start, end, step, resolution, finest, query.calendar, over=over)
+
+
+def asked(query: Query, at: int) -> tuple[int | None, int]:
+    """(start, end) as a query has them, the start None where the range counts back. Raises BadTimeRange."""
+    start, end = (query.start, query.end) if query.period is None else query.period.at(at)
+    last = at + 1 if end is None else end
+    if start is not None and start >= last:
+        raise BadTimeRange("the range ends before it starts: `from` must be earlier than `to`, or than now")
+    return start, last
+
+
+def steps_over(start: int, end: int, step: int, at: int) -> int:
+    """How many steps of one length are over as of a moment."""
+    return max(0, min(at, end) - start) // step
+
+
+def edges_over(edges: Ints, at: int) -> int:
+    """How many of the steps between edges are over as of a moment."""
+    return max(0, int(np.searchsorted(edges, at, "right")) - 1)
+
+
+def _by_calendar(query: Query, wanted: Calendar, start: int | None, last: int, at: int, engine: Engine) -> Bounds:
+    """Bounds whose steps are those of a calendar, as nearly as the panes can tell that are kept since the start."""
+    for finest in (OPEN, *LEVELS):
+        resolution, kept_from = (BASE, engine.closed) if finest == OPEN else (WIDTHS[finest], engine.horizons[finest])
+        calendar = wanted.kept_at(resolution)
+        first, end = calendar.span(start, last, query.range)
+        if calendar.start(first) >= kept_from:
+            break
+    edges, exact_from = calendar.edges(first, end), None
+    exact = wanted.edges(first, end)
+    if not np.array_equal(edges, exact):
+        dividing = [level for level in LEVELS if not (exact % WIDTHS[level]).any()]
+        exact_from = engine.horizons[dividing[-1]] if dividing else engine.closed
+    else:
+        calendar = wanted
+    return Bounds(
+        int(edges[0]), int(edges[-1]), None, resolution, finest, calendar, edges, edges_over(edges, at), exact_from
+    )
 
 
 def _finest(start: int, step: int | None, engine: Engine) -> int:
@@ -101,12 +180,16 @@ def check_points(query: Query, bounds: Bounds, groups: int, limits: Limits) -> N
     points = groups * bounds.steps
     if points > limits.points:
         fits = max(1, limits.points // max(groups, 1))
-        if bounds.step is None:
+        if not bounds.stepped:
             raise TooExpensive(f"{groups} groups are more than the {limits.points} allowed; group by fewer labels")
-        wider = ceil((bounds.end - bounds.start) // fits + 1, bounds.resolution) // 1000
+        wider = f"{ceil((bounds.end - bounds.start) // fits + 1, bounds.resolution) // 1000}s"
+        if bounds.calendar is not None:
+            times = -(-bounds.steps // max(1, fits - 1))  # one may be cut by the start of the range
+            wider = f"{bounds.calendar.count * times}{bounds.calendar.unit}"
+        shortest = int(np.diff(bounds.edges).min()) if bounds.edges is not None else bounds.step or 0
         raise TooExpensive(
             f"{groups} groups x {bounds.steps} steps are {points} points, more than the {limits.points} allowed; "
-            f"a step of {wider}s or a range of {fits * bounds.step // 1000}s would fit"
+            f"a step of {wider} or a range of {fits * shortest // 1000}s would fit"
         )
 
 
@@ -145,7 +228,10 @@ def cover(bounds: Bounds, engine: Engine) -> list[Stretch]:
     if closed < bounds.end:
         found.append(Stretch(OPEN, closed, bounds.end))
     if bounds.start < closed:
-        _cover(bounds.start, closed, LEVELS[-1], bounds, engine, found)
+        if bounds.edges is None:
+            _cover(bounds.start, closed, LEVELS[-1], bounds, engine, found)
+        else:
+            _cover_between(bounds.edges, bounds.start, closed, engine, found)
     return found
 
 
@@ -166,6 +252,42 @@ def _cover(start: int, end: int, level: int, bounds: Bounds, engine: Engine, fou
     found.append(Stretch(level, start, end))
 
 
+def _cover_between(edges: Ints, start: int, end: int, engine: Engine, found: list[Stretch]) -> None:
+    """As `_cover`, for steps between edges: no pane holds time of two of them."""
+    starts, ends = np.array([start]), np.array([end])
+    for level in reversed(LEVELS[1:]):
+        width = WIDTHS[level]
+        # What is left, cut where a step begins within a pane of this level.
+        cuts = edges[(edges % width != 0) & (edges > start) & (edges < end)]
+        begins = np.union1d(starts, cuts[_within(cuts, starts, ends)])
+        finishes = np.union1d(ends, cuts[_within(cuts, starts, ends)])
+        inner_start = -(-begins // width) * width
+        inner_end = np.minimum(finishes - finishes % width, engine.rolled[level - 1])
+        usable = inner_start < inner_end
+        found += [Stretch(level, one, other) for one, other in _joined(inner_start[usable], inner_end[usable])]
+        # The rest goes to the finer levels: what lies before and behind each part that is answered for, else all of it.
+        begins = np.concatenate([begins, inner_end[usable]])
+        finishes = np.concatenate([np.where(usable, inner_start, finishes), finishes[usable]])
+        rest = _joined(begins[begins < finishes], finishes[begins < finishes])
+        starts, ends = np.array(rest, np.int64).reshape(-1, 2).T
+    found += [Stretch(LEVELS[0], one, other) for one, other in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _within(moments: Ints, starts: Ints, ends: Ints) -> Flags:
+    """Which moments lie inside, and not at the start, of one of the stretches, which are in order."""
+    at = np.searchsorted(starts, moments, "left") - 1
+    return (at >= 0) & (moments < ends[at]) if len(starts) else np.zeros(len(moments), np.bool_)
+
+
+def _joined(starts: Ints, ends: Ints) -> list[tuple[int, int]]:
+    """Stretches in order, those that touch made one."""
+    order = np.argsort(starts)
+    starts, ends = starts[order], ends[order]
+    apart = np.flatnonzero(starts[1:] != ends[:-1])
+    firsts, lasts = np.append(0, apart + 1), np.append(apart, len(starts) - 1)
+    return list(zip(starts[firsts].tolist(), ends[lasts].tolist(), strict=True)) if len(starts) else []
+
+
 def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[BlockId]:
     """The stored blocks that the stretches lie in; none that retention has let go of, nor before the first flush."""
     found: list[BlockId] = []
@@ -178,7 +300,7 @@ def blocks(query: Query, stretches: list[Stretch], engine: Engine) -> list[Block
             kept = max(begin, min(kept, engine.rolled[level] or kept))
             starts = range(floor(kept, SPANS[level]), end, SPANS[level])
             found += [BlockId(level, start, query.name) for start in starts]
-    return found
+    return list(dict.fromkeys(found))  # two stretches between edges may lie in one block
 
 
 def needs(aggregate: Aggregate) -> frozenset[str]:
