@@ -150,7 +150,7 @@ def _by_calendar(query: Query, wanted: Calendar, start: int | None, last: int, a
     for finest in (OPEN, *LEVELS):
         resolution, kept_from = (BASE, engine.closed) if finest == OPEN else (WIDTHS[finest], engine.horizons[finest])
         calendar = wanted.kept_at(resolution)
-        first, end = calendar.span(start, last, query.range)
+        first, end = _numbers(query, wanted, calendar, start, last)
         if calendar.start(first) >= kept_from:
             break
     edges, exact_from = calendar.edges(first, end), None
@@ -163,6 +163,17 @@ def _by_calendar(query: Query, wanted: Calendar, start: int | None, last: int, a
     return Bounds(
         int(edges[0]), int(edges[-1]), None, resolution, finest, calendar, edges, edges_over(edges, at), exact_from
     )
+
+
+def _numbers(query: Query, wanted: Calendar, calendar: Calendar, start: int | None, last: int) -> tuple[int, int]:
+    """The first step and the one after the last. A start or end at an edge stays there, wherever that is rounded to."""
+    first, end = calendar.span(start, last, query.range)
+    if start is not None and wanted.after(start - 1) == start:
+        first = wanted.number(start)
+    ended = query.end is not None or (query.period is not None and query.period.last)
+    if ended and wanted.after(last - 1) == last:
+        end = wanted.number(last)
+    return first, max(end, first + 1)
 
 
 def _finest(start: int, step: int | None, engine: Engine) -> int:

@@ -191,6 +191,49 @@ def test_edges_within_panes_are_rounded_and_it_is_said(
     assert inside == (min(NOW - DAY, bounds.end - 1) - bounds.start) // HOUR + 1
 
 
+@pytest.mark.parametrize(
+    ("tz", "unit", "back", "resolution"),
+    [
+        ("Asia/Kathmandu", DAYS, 3, HOUR),  # edges go down to the hour
+        ("Asia/Kolkata", DAYS, 3, HOUR),  # and up
+        ("Europe/Berlin", MONTHS, 18, DAY),
+        ("America/New_York", MONTHS, 18, DAY),
+        ("Pacific/Auckland", DAYS, 18, DAY),
+    ],
+)
+def test_rounded_steps_are_as_many_as_in_the_calendar(
+    world: World, tz: str, unit: str, back: int, resolution: int
+) -> None:
+    """A range from midnight to midnight has no step too many or too few where the midnights are moved."""
+    of, months = calendar(unit, tz), calendar(MONTHS, tz)
+    month = months.number(NOW) - back
+    start, end = months.start(month), months.start(month + 1)
+    steps = of.number(end) - of.number(start)
+    for query in (
+        Query("metric", NAME, aggregation="count", start=start, end=end, calendar=of),
+        Query("metric", NAME, aggregation="count", period=Period(months, True), calendar=of),
+    ):
+        at = NOW if query.period is None else end + 12 * DAY
+        bounds = plan.bounds(query, world.engine, at)
+        assert (bounds.steps, bounds.over, bounds.resolution) == (steps, steps, resolution)
+        assert bounds.exact_from is not None
+        assert abs(bounds.start - start) <= (HOUR // 2 if resolution == HOUR else 14 * HOUR)
+
+
+@pytest.mark.parametrize("off", range(-90, 91, 15))
+@pytest.mark.parametrize("tz", ["Asia/Kathmandu", "Asia/Kolkata", "Australia/Adelaide"])
+def test_the_present_lies_in_rounded_steps_too(world: World, tz: str, off: int) -> None:
+    of = calendar(DAYS, tz)
+    at = of.start(of.number(NOW)) + off * MINUTE
+    for query in (
+        Query("metric", NAME, aggregation="count", range=90 * DAY, calendar=of),
+        Query("metric", NAME, aggregation="count", period=Period(calendar(MONTHS, tz, 12)), calendar=of),
+    ):
+        bounds = plan.bounds(query, world.engine, at)
+        assert bounds.exact_from is not None and bounds.start <= at < bounds.end
+        assert bounds.over == bounds.steps - 1
+
+
 def test_a_rate_is_over_the_true_seconds(world: World) -> None:
     for of in (calendar(MONTHS), calendar(DAYS, "Europe/Berlin")):
         query = Query("metric", NAME, aggregation="rate", range=300 * DAY, calendar=of)
