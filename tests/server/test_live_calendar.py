@@ -54,7 +54,7 @@ class River:
     def apply(self, stamp: int, *values: float) -> None:
         """An entry of samples and, where there are any, an event, all at the stamp."""
         rows = [(key, stamp, value) for value in values for key in KEYS[:4]]
-        events = [Event(stamp, "sale", None, None, b'{"n": 2}', None)] if values else []
+        events = [Event(stamp, "sale", None, None, b'{"properties": {"n": 2}}', None)] if values else []
         position = self.engine.position + 1
         self.engine.apply(entry(stamp, rows, events=events), position)
         self.live.applied({("metric", NAME), ("event", "sale")} if values else set(), position, stamp)
