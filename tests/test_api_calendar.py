@@ -26,7 +26,7 @@ Rows = list[tuple[datetime, float]]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streamgauge]:
     settings = {
         "CHECKPOINT_INTERVAL": "0.5", "LATENESS": "2", "MAX_QUERY_POINTS": "700",
-        "RETENTION_1MIN": "90d", "DATA_RETENTION_HOURS": "720",
+        "RETENTION_1MIN": "90d", "DATA_RETENTION_HOURS": "720", "PLUGINS": "tests.plugins:register",
     }  # fmt: skip
     server = Streamgauge(tmp_path_factory.mktemp("calendar"), settings)
     server.start()
@@ -97,6 +97,16 @@ def test_sums_are_those_of_the_local_calendar(server: Streamgauge, sent: Rows, t
         times = [int(datetime.fromisoformat(row["time"]).timestamp() * 1000) for row in result["data"]]
         assert columns["times"] == times and columns["partial"] == times[-1:]
         assert columns["series"][0]["values"] == [row["value"] for row in result["data"]]
+
+
+def test_registered_aggregations_have_these_steps_too(server: Streamgauge, sent: Rows) -> None:
+    tz = "America/New_York"
+    data = server.ask("metric:sold", aggregation="value_range", time_range="10d", step="1d", tz=tz)["data"]
+    assert len(data) == 10
+    for row in data[1:-1]:
+        day = local(datetime.fromisoformat(row["time"]), tz, "1d")
+        values = [value for moment, value in sent if local(moment, tz, "1d") == day]
+        assert (row["value"], row["count"]) == (max(values) - min(values), len(values))
 
 
 def test_what_is_no_step_of_a_calendar_stays_as_it_is(server: Streamgauge, sent: Rows) -> None:

@@ -153,11 +153,11 @@ def _by_calendar(query: Query, wanted: Calendar, start: int | None, last: int, a
         first, end = _numbers(query, wanted, calendar, start, last)
         if calendar.start(first) >= kept_from:
             break
-    edges, exact_from = calendar.edges(first, end), None
-    exact = wanted.edges(first, end)
-    if not np.array_equal(edges, exact):
-        dividing = [level for level in LEVELS if not (exact % WIDTHS[level]).any()]
+    edges, exact_from = wanted.edges(first, end), None
+    if (edges % resolution).any():
+        dividing = [level for level in LEVELS if not (edges % WIDTHS[level]).any()]
         exact_from = engine.horizons[dividing[-1]] if dividing else engine.closed
+        edges = calendar.edges(first, end)
     else:
         calendar = wanted
     return Bounds(
