@@ -18,9 +18,10 @@ from engine.engine import Engine
 from engine.errors import BadQuery, EngineError
 from engine.query import events as event_queries
 from engine.query import plan
+from engine.query.bounds import Bounds
 from engine.query.execute import Table, execute, execute_custom, raw
 from engine.query.follow import Follower, Followers, Reading
-from engine.query.plan import Bounds, Groups, Limits, Stretch
+from engine.query.plan import Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from server.block_cache import BlockCache

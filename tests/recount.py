@@ -13,9 +13,9 @@ import numpy as np
 
 from engine.levels import floor
 from engine.model import COUNTER, DELTA, Applied, Entry, parse_series_key
+from engine.query.bounds import Bounds
 from engine.query.calendar import Calendar
 from engine.query.execute import Table
-from engine.query.plan import Bounds
 from engine.query.value import Query
 
 

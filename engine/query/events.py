@@ -10,8 +10,9 @@ import numpy as np
 from engine import panes
 from engine.aggregates import find
 from engine.model import Floats
+from engine.query.bounds import Bounds, asked, edges_over, steps_over
 from engine.query.execute import Table
-from engine.query.plan import Bounds, Limits, asked, check_points, edges_over, needs, steps_over
+from engine.query.plan import Limits, check_points, needs
 from engine.query.value import Query
 from engine.sketches import columns as sketches
 

@@ -15,8 +15,9 @@ from engine.errors import OutOfReach
 from engine.levels import SPANS
 from engine.model import Floats, Ints
 from engine.panes import Panes
+from engine.query.bounds import Bounds
 from engine.query.follow import Folded, Follower, Increases, Reading, inside
-from engine.query.plan import Bounds, Groups, Stretch
+from engine.query.plan import Groups, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from engine.sketches import columns as sketches

@@ -20,7 +20,8 @@ from engine.engine import SLOT, Engine
 from engine.model import Codes, Flags, Floats, Ints
 from engine.panes import Panes
 from engine.query import plan
-from engine.query.plan import OPEN, Bounds, Groups, Limits, Stretch
+from engine.query.bounds import Bounds
+from engine.query.plan import OPEN, Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from engine.slots import Slot

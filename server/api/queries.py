@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.query.plan import Bounds
+from engine.query.bounds import Bounds
 from engine.query.value import Query
 from server.answers import Answer, Answers
 from server.api.http import read_object, route

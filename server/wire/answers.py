@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from engine.model import TYPES, parse_series_key
+from engine.query.bounds import Bounds
 from engine.query.execute import MISSING_GROUP, RawRows, Table
-from engine.query.plan import Bounds, Groups
+from engine.query.plan import Groups
 from engine.query.value import Query
 from engine.series import Catalogue
 from server.wire.times import format_time
