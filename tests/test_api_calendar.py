@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support import ROOT, Streamgauge, position
+from tests.support import ROOT, Streamgauge, position, wait_until
 
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]
 HOURS = 24 * 20
@@ -97,6 +97,41 @@ def test_sums_are_those_of_the_local_calendar(server: Streamgauge, sent: Rows, t
         times = [int(datetime.fromisoformat(row["time"]).timestamp() * 1000) for row in result["data"]]
         assert columns["times"] == times and columns["partial"] == times[-1:]
         assert columns["series"][0]["values"] == [row["value"] for row in result["data"]]
+
+
+def last_sunday(month: int) -> date:
+    """The newest last Sunday of a month with 31 days that is at least two days ago."""
+    today = datetime.now(UTC).date()
+    ends = [date(year, month, 31) for year in (today.year, today.year - 1)]
+    sundays = [end - timedelta(days=(end.weekday() + 1) % 7) for end in ends]
+    return next(each for each in sundays if each < today - timedelta(days=2))
+
+
+@pytest.mark.parametrize(("month", "hours"), [(3, 23), (10, 25)])
+def test_the_days_on_which_the_clocks_change(server: Streamgauge, month: int, hours: int) -> None:
+    """Asked while the samples wait for the store, and again when they are in it."""
+    sunday, tz = last_sunday(month), ZoneInfo("Europe/Berlin")
+    start, end = (datetime.combine(sunday + timedelta(days=n), datetime.min.time(), tz) for n in (-1, 2))
+    moments = [start.astimezone(UTC) + timedelta(minutes=10 * n) for n in range(6 * (48 + hours))]
+    assert moments[-1] < end <= moments[-1] + timedelta(minutes=10)
+    rows = [
+        {"name": f"changed{month}", "metric_type": "counter", "temporality": "delta", "value": 6,
+         "timestamp": moment.isoformat()}
+        for moment in moments
+    ]  # fmt: skip
+    server.call("POST", "/api/metrics", rows, expect=202)
+    asked = {"from_": start.isoformat(), "to": end.isoformat(), "step": "1d", "tz": "Europe/Berlin"}
+
+    def check() -> None:
+        sums = server.ask(f"metric:changed{month}", aggregation="sum", **asked)
+        assert [row["value"] for row in sums["data"]] == [36 * n for n in (24, hours, 24)]
+        assert not any("partial" in row for row in sums["data"]) and "notes" not in sums["metadata"]
+        rates = server.ask(f"metric:changed{month}", aggregation="rate", **asked)["data"]
+        assert [row["value"] for row in rates] == pytest.approx([0.01] * 3, rel=1e-12)
+
+    check()
+    wait_until(lambda: not server.call("GET", "/api/ledger")["in_panes"]["pending"], what="a flush")
+    check()
 
 
 def test_registered_aggregations_have_these_steps_too(server: Streamgauge, sent: Rows) -> None:
