@@ -18,9 +18,10 @@ from engine.engine import Engine
 from engine.errors import BadQuery, EngineError
 from engine.query import events as event_queries
 from engine.query import plan
+from engine.query.bounds import Bounds
 from engine.query.execute import Table, execute, execute_custom, raw
 from engine.query.follow import Follower, Followers, Reading
-from engine.query.plan import Bounds, Groups, Limits, Stretch
+from engine.query.plan import Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from server.block_cache import BlockCache
@@ -31,6 +32,7 @@ from server.store import BlockKey, Store, StoreDamaged, StoreUnavailable, TooMan
 from server.wire.answers import as_columns, as_rows, raw_rows
 from server.wire.blocks import Block
 from server.wire.event_fields import pick_fields
+from server.wire.times import duration, format_time
 
 logger = logging.getLogger("streamgauge.answers")
 
@@ -54,6 +56,8 @@ class Answer:
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     took: float = 0.0
+    moves: int | None = None
+    """When its range or what is marked in it changes next, where that depends on a calendar; ms."""
 
 
 class Answers:
@@ -85,8 +89,9 @@ class Answers:
         return query.kind, query.name
 
     def slide(self, query: Query) -> int:
-        """Every how many ms the range moves on; 0 for a fixed one."""
-        if query.end is not None or query.at is not None:
+        """Every how many ms the range moves on; 0 for a fixed one, and where only a calendar moves it."""
+        by_calendar = query.calendar is not None or (query.period is not None and query.period.last)
+        if query.end is not None or query.at is not None or by_calendar:
             return 0
         if query.kind == "event":
             return query.step or 1000
@@ -123,6 +128,7 @@ class Answers:
             logger.error("a query needs what is damaged in the store: %s", error)
             raise ApiError("store_unavailable", "what this query needs is damaged in the store") from None
         answer.cost, answer.took = effort.seconds, effort.elapsed
+        answer.moves = None if query.at is not None else _moves(query, answer.bounds, moment)
         return answer
 
     async def _panes(self, query: Query, at: int) -> Answer:
@@ -219,4 +225,22 @@ class Answers:
 
     def _answer(self, query: Query, bounds: Bounds, position: int, at: int, table: Table) -> Answer:
         data = as_columns(query, bounds, table) if query.columns else as_rows(query, bounds, table)
-        return Answer(position, at, data, bounds, 0.0, int(table.counts.sum()), table.error, table.notes)
+        notes = table.notes if bounds.exact_from is None else [*table.notes, _rounded(query, bounds)]
+        return Answer(position, at, data, bounds, 0.0, int(table.counts.sum()), table.error, notes)
+
+
+def _moves(query: Query, bounds: Bounds, at: int) -> int | None:
+    """When a calendar moves the range next, or ends a step that is marked as not over."""
+    moments = [bounds.next_edge(at), None if query.period is None else query.period.calendar.after(at)]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _rounded(query: Query, bounds: Bounds) -> str:
+    """What is wrong with steps whose edges were rounded, and which range would have right ones."""
+    assert query.calendar is not None and bounds.calendar is not None and bounds.exact_from is not None
+    begin = "days in UTC" if bounds.calendar.tz != query.calendar.tz else f"the nearest {duration(bounds.resolution)}"
+    return (
+        f"panes of {duration(bounds.resolution)} are the finest kept since the start of the range, so its steps begin "
+        f"with {begin}, not at midnight in {query.calendar.tz}; they are exact in a range from "
+        f"{format_time(bounds.exact_from)} on"
+    )

@@ -31,7 +31,7 @@ from engine.levels import Retention
 from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
-from server import damage
+from server import damage, zones
 from server.answers import Answers
 from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, rejects, status, subscriptions
 from server.api.http import as_api_error, error_answer
@@ -83,6 +83,7 @@ class App:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.registry = Registry()
         load_plugins(settings.plugins, self.registry)
+        await asyncio.to_thread(zones.names)  # looked up in many folders: not when the first query asks for it
         self.store: Store = await asyncio.to_thread(
             open_store, settings.database, durable=settings.log_fsync == "always",
             aws=settings.aws, keeping=Keeping(settings.retentions, settings.event_retention),

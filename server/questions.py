@@ -8,14 +8,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from engine.aggregates import Registry
 from engine.errors import BadQuery
 from engine.model import TYPES
-from engine.query.value import MAX_GROUP_LABELS, Query, filters_as_matchers, parse_duration, parse_target
+from engine.query.calendar import DAYS, MONDAY, MONTHS, SUNDAY, WEEKS, Calendar, Period
+from engine.query.value import (
+    MAX_GROUP_LABELS,
+    Query,
+    filters_as_matchers,
+    parse_calendar_step,
+    parse_duration,
+    parse_target,
+)
+from server import zones
 from server.errors import ApiError
 from server.store import Store
 from server.wire.times import format_time, parse_time
@@ -36,8 +45,16 @@ FIRST, LAST = 0, 7_258_118_400_000
 """A query can name times from 1970 to 2200, in ms: nothing else is kept, and a step beyond stays a time."""
 
 
-_DURATION: Any = {"pattern": r"^\s*[0-9]{1,9}\s*[smhdw]\s*$"}
-"""For readers of the schema; `parse_duration` is what checks."""
+PERIODS = {
+    "today": (DAYS, 1, False), "yesterday": (DAYS, 1, True), "this_week": (WEEKS, 1, False),
+    "last_week": (WEEKS, 1, True), "this_month": (MONTHS, 1, False), "last_month": (MONTHS, 1, True),
+    "this_year": (MONTHS, 12, False), "last_year": (MONTHS, 12, True),
+}  # fmt: skip
+"""A range by name -> (unit, count, whether it is the one before the present one)."""
+_WEEKDAYS = {"monday": MONDAY, "sunday": SUNDAY}
+_RANGE: Any = {"pattern": rf"^\s*([0-9]{{1,9}}\s*[smhdw]|{'|'.join(PERIODS)})\s*$"}
+_STEP: Any = {"pattern": r"^\s*[0-9]{1,9}\s*([smhdw]|mo|months?)\s*$"}
+"""For readers of the schema; `parse_duration` and its like are what checks."""
 
 
 class QueryBody(BaseModel):
@@ -50,11 +67,22 @@ class QueryBody(BaseModel):
         json_schema_extra={"pattern": r"^\s*(metric|event):"},
     )  # fmt: skip
     name: str | None = Field(None, max_length=400)
-    time_range: str | None = Field(None, examples=["15m", "1h", "24h"], json_schema_extra=_DURATION)
+    time_range: str | None = Field(
+        None, description="a duration that ends now, or a period of `tz`", examples=["15m", "24h", "this_month"],
+        json_schema_extra=_RANGE,
+    )  # fmt: skip
     start: Moment | None = Field(None, alias="from", description="ISO 8601 or epoch; instead of time_range")
     end: Moment | None = Field(None, alias="to")
     at: Moment | None = Field(None, description="as of when; the newest stamp where absent")
-    step: str | None = Field(None, description="for a time series", examples=["15s"], json_schema_extra=_DURATION)
+    step: str | None = Field(
+        None, description="for a time series; days, weeks and months (mo) are those of the calendar of `tz`",
+        examples=["15s", "1d", "3mo"], json_schema_extra=_STEP,
+    )  # fmt: skip
+    tz: str | None = Field(
+        None, max_length=64, description="IANA time zone of a step of days, weeks or months, and of a period; UTC",
+        examples=["Europe/Berlin"],
+    )  # fmt: skip
+    week_start: Literal["monday", "sunday"] | None = Field(None, description="of weeks; monday")
     aggregation: str | None = Field(None, examples=["sum", "percentile_95"])
     group_by: list[str] | None = Field(None, max_length=MAX_GROUP_LABELS)
     filters: dict[str, Any] | None = None
@@ -98,11 +126,9 @@ def parse_query(body: QueryBody, registry: Registry) -> Query:
         raise ApiError("bad_time_range", "give either time_range or from and to, not both")
     if body.end is not None and body.start is None:
         raise ApiError("bad_time_range", "`to` needs `from`")
-    try:
-        span = parse_duration("1h" if body.time_range is None else body.time_range)
-        step = None if body.step is None else parse_duration(body.step, "step")
-    except BadQuery as error:
-        raise ApiError("bad_time_range", str(error)) from None
+    span, period = _range(body)
+    step, calendar = _step(body)
+    _check_calendar(body, [each for each in (calendar, period.calendar if period else None) if each is not None])
     start, end, at = (_time(body, member) for member in ("start", "end", "at"))
     if start is not None and end is not None and start >= end:
         raise ApiError("bad_time_range", "the range ends before it starts: `from` must be earlier than `to`")
@@ -110,8 +136,50 @@ def parse_query(body: QueryBody, registry: Registry) -> Query:
         kind, name, (*matchers, *filters_as_matchers(filters)),
         None if type_name is None else _type(type_name),
         aggregation, tuple(body.group_by or ()), span, start, end, step, at, field,
-        tuple((body.params or {}).items()), body.format == "columns",
+        tuple((body.params or {}).items()), body.format == "columns", calendar, period,
     )  # fmt: skip
+
+
+def _range(body: QueryBody) -> tuple[int, Period | None]:
+    """(ms back from now, the period that counts instead of them) of `time_range`."""
+    text = "1h" if body.time_range is None else body.time_range.strip()
+    if text in PERIODS:
+        unit, count, last = PERIODS[text]
+        return 0, Period(_calendar(body, unit, count), last)
+    try:
+        return parse_duration(text), None
+    except BadQuery as error:
+        raise ApiError("bad_time_range", f"{error}; or one of {', '.join(PERIODS)}") from None
+
+
+def _step(body: QueryBody) -> tuple[int | None, Calendar | None]:
+    """(step in ms, its calendar) of `step`; with a calendar there are ms only where its steps are all of one length."""
+    if body.step is None:
+        return None, None
+    try:
+        found = parse_calendar_step(body.step)
+        if found is None:
+            return parse_duration(body.step, "step"), None
+    except BadQuery as error:
+        hint = "; months are written mo, such as 1mo or 3mo" if body.step.strip().endswith("M") else ", or 1d, 1w, 1mo"
+        raise ApiError("bad_time_range", str(error) + hint) from None
+    calendar = _calendar(body, found[1], found[0])
+    return calendar.even, calendar
+
+
+def _calendar(body: QueryBody, unit: str, count: int) -> Calendar:
+    first = _WEEKDAYS[body.week_start or "monday"] if unit == WEEKS else MONDAY
+    tz = "UTC" if body.tz is None else body.tz
+    return Calendar(unit, count, tz, zones.find(tz), first)
+
+
+def _check_calendar(body: QueryBody, used: list[Calendar]) -> None:
+    """Raises BadQuery where a member is given that nothing in the query depends on."""
+    if body.tz is not None and not used:
+        zones.find(body.tz)
+        raise BadQuery("tz: it belongs to a step of d, w or mo and to ranges such as today; nothing else depends on it")
+    if body.week_start is not None and not any(calendar.unit == WEEKS for calendar in used):
+        raise BadQuery("week_start: it belongs to a step of weeks, or to this_week and last_week")
 
 
 def _type(name: str) -> int:

@@ -98,10 +98,10 @@ def ask(
             assert generation <= reading.generation
             unpacked[block_id] = Block(data, generation).panes(follower.need)
     table = execute(follower, bounds, groups, reading, unpacked, stretches)
-    rows = {}
+    rows, stepped = {}, bounds.stepped
     for group, values, counts in zip(table.groups, table.values.tolist(), table.counts.tolist(), strict=True):
         for time, value, count in zip(table.times.tolist(), values, counts, strict=True):
-            rows[group, time if bounds.step is not None else 0] = (value, count)
+            rows[group, time if stepped else 0] = (value, count)
     return Answer(table, bounds, rows)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cache
 
 import numpy as np
 
 from engine.levels import floor
 from engine.model import COUNTER, DELTA, Applied, Entry, parse_series_key
+from engine.query.bounds import Bounds
+from engine.query.calendar import Calendar
 from engine.query.execute import Table
-from engine.query.plan import Bounds
 from engine.query.value import Query
 
 
@@ -109,7 +113,9 @@ class Oracle:
             for sample, delta in self.increases(query.name):
                 if self._wanted(sample, query, bounds):
                     added.setdefault(self._cell(sample, query, bounds), []).append(delta)
-        seconds = (bounds.step or bounds.end - bounds.start) / 1000
+        if bounds.edges is not None and bounds.exact_from is None:
+            assert query.calendar is not None
+            check_edges(bounds.edges.tolist(), query.calendar)
         counters = any(s.type == COUNTER for s in chosen)
         for cell, samples in cells.items():
             value, count = answer.rows[cell]
@@ -118,7 +124,7 @@ class Oracle:
                 if not counters:
                     continue
                 deltas = added.get(cell, [])
-                share = 1 / seconds if query.aggregation == "rate" else 1.0
+                share = 1 / self._seconds(cell[1], bounds) if query.aggregation == "rate" else 1.0
                 wanted = math.fsum(deltas) * share
                 scale = math.fsum(abs(s.value) for s in samples) + math.fsum(map(abs, deltas))
                 assert abs(value - wanted) <= 1e-12 * scale * share, f"{query} {cell}: {value}, not {wanted}"
@@ -137,7 +143,49 @@ class Oracle:
     @staticmethod
     def _cell(sample: Sample, query: Query, bounds: Bounds) -> tuple[tuple[str, ...], int]:
         group = tuple(sample.labels.get(label, "") for label in query.group_by)
+        if bounds.edges is not None:
+            if bounds.exact_from is None and query.calendar is not None:
+                return group, begin_of(first_day(sample.time, query.calendar), query.calendar.zone)
+            return group, max(edge for edge in bounds.edges.tolist() if edge <= sample.time)
         return group, 0 if bounds.step is None else bounds.start + floor(sample.time - bounds.start, bounds.step)
+
+    @staticmethod
+    def _seconds(start: int, bounds: Bounds) -> float:
+        if bounds.edges is not None:
+            return (min(edge for edge in bounds.edges.tolist() if edge > start) - start) / 1000
+        return (bounds.step or bounds.end - bounds.start) / 1000
+
+
+def first_day(moment: int, calendar: Calendar) -> date:
+    """The first day of the step that a moment lies in, by what the clock on the wall shows."""
+    day = datetime.fromtimestamp(moment / 1000, calendar.zone).date()
+    if calendar.unit == "mo":
+        months = (day.year - 1970) * 12 + day.month - 1
+        months -= months % calendar.count
+        return date(1970 + months // 12, months % 12 + 1, 1)
+    epoch, length = date(1970, 1, 1), calendar.count
+    if calendar.unit == "w":
+        epoch, length = date(1969, 12, 29 if calendar.first_weekday == 0 else 28), 7 * calendar.count
+    return day - timedelta(days=(day - epoch).days % length)
+
+
+@cache
+def begin_of(day: date, zone: tzinfo) -> int:
+    """The first minute, in ms, in which the clock on the wall shows a day or a later one: found by looking at each."""
+    noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp())
+    for second in range(noon - 27 * 3600, noon + 27 * 3600, 60):
+        if datetime.fromtimestamp(second, zone).date() >= day:
+            return second * 1000
+    raise AssertionError(f"{day} does not begin in {zone}")
+
+
+def check_edges(edges: list[int], calendar: Calendar) -> None:
+    """Asserts that edges are the beginnings of all steps between the first and the last."""
+    for edge, following in itertools.pairwise(edges):
+        assert edge < following
+        assert edge == begin_of(first_day(edge, calendar), calendar.zone), f"{edge} begins no step of {calendar}"
+        assert first_day(following - 1, calendar) == first_day(edge, calendar) < first_day(following, calendar)
+    assert edges[-1] == begin_of(first_day(edges[-1], calendar), calendar.zone)
 
 
 def compare(aggregation: str, value: float, samples: list[Sample], error: float) -> None:

@@ -18,14 +18,14 @@ from engine.model import Floats
 from engine.panes import Panes
 from engine.sketches import columns as sketches
 
-Finish = Callable[[Panes, float], Floats]
+Finish = Callable[[Panes, float | Floats], Floats]
 Custom = Callable[[list[float], dict[str, Any]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """need: the pane columns it reads; finish(panes, seconds): one value per pane, nan where unknown;
-    empty: the value of an empty selection, None where that is unknown."""
+    seconds: what they cover, each or all; empty: the value of an empty selection, None where that is unknown."""
 
     name: str
     need: frozenset[str]
@@ -38,26 +38,26 @@ def _column(name: str) -> Finish:
     return lambda panes, seconds: panes.state[name].astype(np.float64)
 
 
-def _average(panes: Panes, seconds: float) -> Floats:
+def _average(panes: Panes, seconds: float | Floats) -> Floats:
     return np.asarray(panes.state["sum"] / panes.state["count"])
 
 
-def _stddev(panes: Panes, seconds: float) -> Floats:
+def _stddev(panes: Panes, seconds: float | Floats) -> Floats:
     """Of the values as a population."""
     return np.sqrt(np.maximum(panes.state["m2"], 0) / panes.state["count"])
 
 
-def _rate(panes: Panes, seconds: float) -> Floats:
+def _rate(panes: Panes, seconds: float | Floats) -> Floats:
     return np.asarray(panes.state["increase"] / seconds)
 
 
-def _unique(panes: Panes, seconds: float) -> Floats:
+def _unique(panes: Panes, seconds: float | Floats) -> Floats:
     assert panes.sketches is not None
     return sketches.distinct(panes.sketches, panes.state["count"])
 
 
 def _quantile(q: float) -> Finish:
-    def finish(panes: Panes, seconds: float) -> Floats:
+    def finish(panes: Panes, seconds: float | Floats) -> Floats:
         assert panes.sketches is not None
         state = panes.state
         return sketches.quantiles(panes.sketches, state["count"], state["min"], state["max"], q)

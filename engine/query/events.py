@@ -9,10 +9,10 @@ import numpy as np
 
 from engine import panes
 from engine.aggregates import find
-from engine.errors import BadTimeRange
 from engine.model import Floats
+from engine.query.bounds import Bounds, asked, edges_over, steps_over
 from engine.query.execute import Table
-from engine.query.plan import Bounds, Limits, check_points, needs
+from engine.query.plan import Limits, check_points, needs
 from engine.query.value import Query
 from engine.sketches import columns as sketches
 
@@ -34,14 +34,16 @@ def fields(query: Query) -> list[str]:
 
 def bounds(query: Query, at: int) -> Bounds:
     """When an event query looks: to the ms, or to whole steps. Raises BadTimeRange for a range that ends too early."""
+    start, last = asked(query, at)
+    calendar = query.calendar
+    if calendar is not None and query.step is None:
+        edges = calendar.edges(*calendar.span(start, last, query.range))
+        return Bounds(int(edges[0]), int(edges[-1]), None, 1, 0, calendar, edges, edges_over(edges, at))
     unit = query.step or 1
-    last = at + 1 if query.end is None else query.end
-    start = last - query.range if query.start is None else query.start
-    if start >= last:
-        raise BadTimeRange("the range ends before it starts: `from` must be earlier than `to`, or than now")
     end = -(-last // unit) * unit
-    start = end - -(-query.range // unit) * unit if query.start is None else start - start % unit
-    return Bounds(start, end, query.step, unit, 0)
+    start = end - -(-query.range // unit) * unit if start is None else start - start % unit
+    over = None if calendar is None else steps_over(start, end, unit, at)
+    return Bounds(start, end, query.step, unit, 0, calendar, over=over)
 
 
 def execute(query: Query, bounds: Bounds, rows: Iterable[Sequence[Any]], limits: Limits) -> Table:
@@ -62,8 +64,8 @@ def execute(query: Query, bounds: Bounds, rows: Iterable[Sequence[Any]], limits:
     check_points(query, bounds, len(numbers), limits)
     keys = np.array(groups, np.int64)
     moments = np.array(times, np.int64)
-    if bounds.step is not None:
-        keys = keys * bounds.steps + (moments - bounds.start) // bounds.step
+    if bounds.stepped:
+        keys = keys * bounds.steps + bounds.number(moments)
     return _table(query, bounds, list(numbers), keys, moments, values)
 
 
@@ -95,11 +97,10 @@ def _table(
                 np.zeros(len(known), np.int32), moments[known], moments[known], order, chosen, chosen
             )
             at, folded = panes.fold(part, keys[known], needs(aggregate))
-            out[at] = aggregate.finish(folded, bounds.seconds)
+            out[at] = aggregate.finish(folded, bounds.seconds(at))
             counts[at] = folded.state["count"]
             error = sketches.error_bound(folded.sketches) if folded.sketches is not None else 0.0
-    times = bounds.start + np.arange(bounds.steps) * (bounds.step or 0)
-    return Table(labels, times, out.reshape(-1, bounds.steps), counts.reshape(-1, bounds.steps), error)
+    return Table(labels, bounds.times, out.reshape(-1, bounds.steps), counts.reshape(-1, bounds.steps), error)
 
 
 def _number(value: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from engine.aggregates import Aggregate, find
 from engine.engine import Engine
 from engine.errors import OutOfReach
-from engine.levels import level_of
+from engine.levels import level_of, span
 from engine.model import Floats, Ints
 from engine.panes import Panes
+from engine.query.bounds import Bounds
 from engine.query.follow import Folded, Follower, Increases, Reading, inside
-from engine.query.plan import Bounds, Groups, Stretch
+from engine.query.plan import Groups, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from engine.sketches import columns as sketches
@@ -51,10 +53,17 @@ def execute(
 
 def stored_parts(blocks: Mapping[BlockId, Panes], stretches: list[Stretch]) -> dict[BlockId, list[Panes]]:
     """The panes of the blocks that lie in their level's stretches."""
-    return {
-        block: [inside(part, start, end) for level, start, end in stretches if level == level_of(block.level)]
-        for block, part in blocks.items()
-    }
+    of_level: dict[int, list[tuple[int, int]]] = {}
+    for level, start, end in sorted(stretches):
+        of_level.setdefault(level, []).append((start, end))
+    found = {}
+    for block, part in blocks.items():
+        mine = of_level.get(level_of(block.level), [])
+        # Stretches do not overlap, so those that the block reaches into stand side by side.
+        first = bisect_right(mine, block.start, key=lambda stretch: stretch[1])
+        last = bisect_left(mine, block.start + span(block.level), key=lambda stretch: stretch[0])
+        found[block] = [inside(part, start, end) for start, end in mine[first:last]]
+    return found
 
 
 def _credit(folded: Folded, increases: Increases, bounds: Bounds, groups: Groups) -> Folded:
@@ -63,8 +72,8 @@ def _credit(folded: Folded, increases: Increases, bounds: Bounds, groups: Groups
     if not len(series):
         return folded
     at = groups.of_series[series].astype(np.int64)
-    if bounds.step is not None:
-        at = at * bounds.steps + (times - bounds.start) // bounds.step
+    if bounds.stepped:
+        at = at * bounds.steps + bounds.number(times)
     added = np.bincount(np.searchsorted(folded.keys, at), weights=deltas, minlength=len(folded.keys))
     state = {**folded.panes.state, "increase": folded.panes.state["increase"] + added}
     return Folded(folded.keys, Panes(folded.panes.series, folded.panes.start, state, folded.panes.sketches))
@@ -77,7 +86,7 @@ def _table(aggregate: Aggregate, bounds: Bounds, groups: Groups, keys: Ints, fol
     counts = np.zeros(len(groups.labels) * steps, np.int64)
     notes = []
     if len(keys):
-        values[keys] = aggregate.finish(folded, bounds.seconds)
+        values[keys] = aggregate.finish(folded, bounds.seconds(keys))
         counts[keys] = folded.state["count"]
     if aggregate.counters_only and groups.series and not groups.counters:
         values[:] = np.nan
@@ -85,7 +94,7 @@ def _table(aggregate: Aggregate, bounds: Bounds, groups: Groups, keys: Ints, fol
     error = 0.0
     if folded.sketches is not None and aggregate.name not in ("unique",):
         error = sketches.error_bound(folded.sketches)
-    times = bounds.start + np.arange(steps) * (bounds.step or 0)
+    times = bounds.times
     by_group, counts_by_group = values.reshape(-1, steps), counts.reshape(-1, steps)
     if len(groups.labels) == 1 and not groups.labels[0]:
         return Table(groups.labels, times, by_group, counts_by_group, error, notes)
@@ -130,12 +139,11 @@ def execute_custom(query: Query, bounds: Bounds, groups: Groups, rows: RawRows, 
         )
     order = np.arange(len(rows.times))[::-1]
     keys = groups.of_series[rows.series].astype(np.int64)[order]
-    if bounds.step is not None:
-        keys = keys * bounds.steps + (rows.times[order] - bounds.start) // bounds.step
+    if bounds.stepped:
+        keys = keys * bounds.steps + bounds.number(rows.times[order])
     size = len(groups.labels) * bounds.steps
     values, counts = np.full(size, np.nan), np.bincount(keys, minlength=size)
     for key in np.flatnonzero(counts):
         result = fn([float(v) for v in rows.values[order][keys == key]], dict(query.params))
         values[key] = np.nan if result is None else float(result)
-    times = bounds.start + np.arange(bounds.steps) * (bounds.step or 0)
-    return Table(groups.labels, times, values.reshape(-1, bounds.steps), counts.reshape(-1, bounds.steps))
+    return Table(groups.labels, bounds.times, values.reshape(-1, bounds.steps), counts.reshape(-1, bounds.steps))

@@ -20,7 +20,8 @@ from engine.engine import SLOT, Engine
 from engine.model import Codes, Flags, Floats, Ints
 from engine.panes import Panes
 from engine.query import plan
-from engine.query.plan import OPEN, Bounds, Groups, Limits, Stretch
+from engine.query.bounds import Bounds
+from engine.query.plan import OPEN, Groups, Limits, Stretch
 from engine.query.value import Query
 from engine.rollup import BlockId
 from engine.slots import Slot
@@ -83,8 +84,8 @@ class Follower:
         self._groups: Groups | None = None
         self._seen = (-1, -1)
         self._picked: dict[int, _Picked] = {}
-        self._step: int | None = None
-        """The step that the folds of open slots were made for; it follows the resolution."""
+        self._steps: tuple[object, ...] = ()
+        """The steps that the folds of open slots were made for; they follow the resolution."""
         self._closed: tuple[tuple[object, ...], Folded] | None = None
 
     @property
@@ -109,8 +110,8 @@ class Follower:
 
     def read(self, bounds: Bounds, stretches: list[Stretch], groups: Groups, engine: Engine) -> Reading:
         """All the engine holds of the groups' series in the range."""
-        if bounds.step != self._step:
-            self._step = bounds.step
+        if (bounds.step, bounds.calendar) != self._steps:
+            self._steps = bounds.step, bounds.calendar
             self._forget_folds()
         wanted = groups.of_series >= 0
         pending, versions = self._read_pending(bounds, wanted, engine)
@@ -216,6 +217,8 @@ class Follower:
             key = groups.of_series[part.series].astype(np.int64) * _STEPS_PER_SLOT
             if bounds.step is not None:
                 key += part.start // bounds.step - slot.start // bounds.step
+            elif bounds.edges is not None:
+                key += bounds.number(part.start) - bounds.number(np.array([slot.start]))
             keys.append(key)
         return _fold(parts, keys, self.need)
 
@@ -253,9 +256,11 @@ _SMALL = 1_000_000
 def _placed(folded: Folded, slot: Slot, bounds: Bounds) -> Folded:
     """A slot's fold with the keys of the whole range."""
     group, step = np.divmod(folded.keys, _STEPS_PER_SLOT)
-    if bounds.step is None:
-        return Folded(group, folded.panes)
-    return Folded(group * bounds.steps + step + slot.start // bounds.step - bounds.start // bounds.step, folded.panes)
+    if bounds.step is not None:
+        step += slot.start // bounds.step - bounds.start // bounds.step
+    elif bounds.edges is not None:
+        step += bounds.number(np.array([slot.start]))
+    return Folded(group * bounds.steps + step, folded.panes)
 
 
 def _fold(parts: list[Panes], keys: list[Ints], need: frozenset[str]) -> Folded:
@@ -285,8 +290,8 @@ def place(part: Panes, bounds: Bounds, groups: Groups) -> tuple[Ints, Any]:
     known = series < len(groups.of_series)  # a series may be newer than the plan
     group = groups.of_series[series] if known.all() else np.where(known, groups.of_series[series * known], -1)
     keys = group.astype(np.int64)
-    if bounds.step is not None:
-        keys = keys * bounds.steps + (part.start - bounds.start) // bounds.step
+    if bounds.stepped:
+        keys = keys * bounds.steps + bounds.number(part.start)
     return keys, group >= 0
 
 

@@ -10,10 +10,13 @@ from typing import Any
 from engine import matchers
 from engine.errors import BadQuery
 from engine.matchers import Matcher
+from engine.query.calendar import DAYS, MONTHS, WEEKS, Calendar, Period
 
 UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 MAX_GROUP_LABELS = 10
 _DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
+_CALENDAR_STEP = re.compile(r"([0-9]{1,9})\s*(d|w|mo|months?)")
+_LONGEST = {DAYS: 3660, WEEKS: 522, MONTHS: 120}
 _QUERY = re.compile(r"""\s*(metric|event):\s*("(?:[^"\\]|\\.)*"|[^{}"\s][^{}]*?)\s*(\{.*\})?\s*""", re.DOTALL)
 
 Params = tuple[tuple[str, Any], ...]
@@ -23,9 +26,10 @@ Params = tuple[tuple[str, Any], ...]
 class Query:
     """A question about one metric or event type.
 
-    range: ms back from `at`, used unless start and end (ms UTC, [start, end)) are given; step: ms, for a time series;
-    at: ms, None for now; type: metric type to keep, None for all; field: of an event, the property to aggregate;
-    params: handed to a registered aggregation; columns: whether the answer is wanted as columns.
+    range: ms back from `at`, used unless start and end (ms UTC, [start, end)) or a period are given; step: ms, for a
+    time series; calendar: its steps where they are days, weeks or months (`step` is None then, unless they are all of
+    one length); at: ms, None for now; type: metric type to keep, None for all; field: of an event, the property to
+    aggregate; params: handed to a registered aggregation; columns: whether the answer is wanted as columns.
     """
 
     kind: str
@@ -42,6 +46,13 @@ class Query:
     field: str | None = None
     params: Params = ()
     columns: bool = False
+    calendar: Calendar | None = None
+    period: Period | None = None
+
+    @property
+    def stepped(self) -> bool:
+        """Whether a time series is asked for."""
+        return self.step is not None or self.calendar is not None
 
 
 def parse_target(text: str) -> tuple[str, str, tuple[Matcher, ...]]:
@@ -73,6 +84,19 @@ def parse_duration(text: str, what: str = "time_range") -> int:
     if duration > 3660 * UNITS["d"]:
         raise BadQuery(f"{what} {text!r} is longer than ten years")
     return duration
+
+
+def parse_calendar_step(text: str) -> tuple[int, str] | None:
+    """(count, unit) of a step of days, weeks or months, such as 1d or 3mo; None for anything else. Raises BadQuery."""
+    match = _CALENDAR_STEP.fullmatch(text.strip())
+    if match is None:
+        return None
+    count, unit = int(match[1]), MONTHS if match[2].startswith("mo") else match[2]
+    if count == 0:
+        raise BadQuery(f"step {text!r} holds nothing; write a number from 1 on, such as 1{unit}")
+    if count > _LONGEST[unit]:
+        raise BadQuery(f"step {text!r} is longer than ten years")
+    return count, unit
 
 
 def filters_as_matchers(filters: dict[str, Any]) -> tuple[Matcher, ...]:

@@ -141,6 +141,7 @@ class ResultRow(BaseModel):
     value: int | float | None = Field(description="null where it is unknown, never zero for that")
     count: int | float
     time: Time | None = Field(None, description="where the query has a step")
+    partial: bool = Field(False, description="true where a step of the calendar is not over as of `at`; else absent")
 
 
 class RawRow(BaseModel):
@@ -178,6 +179,9 @@ class Columns(BaseModel):
     """An answer for charts. times: ms."""
 
     times: list[int]
+    partial: list[int] = Field(
+        default_factory=list, description="of the times, those whose step is not over; of a calendar's steps only"
+    )
     series: list[ColumnSeries]
 
 
@@ -206,6 +210,7 @@ class QueryResult(BaseModel):
     to: Time
     resolution: str
     step: str | None
+    tz: str = Field("UTC", description="whose days, weeks or months the steps are; where they are some")
     error_bound: float = Field(description="relative, of percentiles and unique counts; 0 = exact")
 
 

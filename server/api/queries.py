@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.query.bounds import Bounds
 from engine.query.value import Query
 from server.answers import Answer, Answers
 from server.api.http import read_object, route
@@ -20,7 +21,7 @@ from server.auth import Gate
 from server.errors import ApiError
 from server.questions import QueryBody, parse_body, parse_query
 from server.wire.messages import encode
-from server.wire.times import format_time
+from server.wire.times import duration, format_time
 
 logger = logging.getLogger("streamgauge.queries")
 
@@ -34,6 +35,10 @@ _EXAMPLES = {
     "series": {
         "query_string": 'metric:latency{route=~"/.*"}', "aggregation": "percentile_99",
         "time_range": "1h", "step": "1m", "group_by": ["route"],
+    },
+    "calendar": {
+        "query_string": "metric:orders", "aggregation": "sum", "time_range": "this_year", "step": "1mo",
+        "tz": "Europe/Berlin",
     },
     "events": {"query_string": "event:purchase", "aggregation": "sum", "field": "amount", "time_range": "24h"},
 }  # fmt: skip
@@ -133,6 +138,7 @@ def as_result(answers: Answers, query: Query, document: dict[str, Any], answer: 
         metadata["notes"] = answer.notes
     if "complete_from" in answer.extra:
         metadata["complete_from"] = format_time(answer.extra["complete_from"])
+    calendar = {} if bounds.calendar is None else {"tz": bounds.calendar.tz}
     return {
         "query_id": document.get("id"),
         "columns" if query.columns else "data": answer.rows,
@@ -144,17 +150,17 @@ def as_result(answers: Answers, query: Query, document: dict[str, Any], answer: 
         "from": format_time(bounds.start),
         "to": format_time(bounds.end),
         "resolution": duration(bounds.resolution),
-        "step": duration(bounds.step) if bounds.step is not None else None,
+        "step": step_name(bounds),
+        **calendar,
         "error_bound": answer.error,
     }
 
 
-def duration(ms: int) -> str:
-    """Milliseconds as people write them: 5s, 1m, 1h, 1d."""
-    for unit, width in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if ms % width == 0:
-            return f"{ms // width}{unit}"
-    return f"{ms}ms"
+def step_name(bounds: Bounds) -> str | None:
+    """The step in force as people write it, None in a range without steps."""
+    if bounds.calendar is not None:
+        return str(bounds.calendar)
+    return None if bounds.step is None else duration(bounds.step)
 
 
 def _found(document: dict[str, Any] | None, request: Request) -> dict[str, Any]:

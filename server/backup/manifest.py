@@ -33,8 +33,8 @@ def check_kind(settings: Settings) -> None:
     """BackupError where the store is none that fits into a file."""
     if is_patient(settings.database):
         raise BackupError(
-            "backups are made of a store in a file, and DATABASE_URL names DynamoDB: turn on the point-in-time recovery "
-            "of its tables instead"
+            "backups are made of a store in a file, and DATABASE_URL names DynamoDB: turn on point-in-time "
+            "recovery of its tables instead"
         )
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TextIO
 
 DIM, BOLD, RED, GREEN, YELLOW, BLUE, MAGENTA, CYAN = 2, 1, 31, 32, 33, 34, 35, 36
@@ -49,10 +49,10 @@ def number(value: object, digits: int = 6) -> str:
     return f"{value:,.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{value:,.0f}"
 
 
-def local_time(iso: str, dated: bool = False) -> str:
-    """An ISO time of the server's as local time: of the day with ms, or with the date and to the second."""
+def local_time(iso: str, dated: bool = False, zone: tzinfo | None = None) -> str:
+    """An ISO time of the server's as local time, or that of a zone: of the day with ms, or with the date."""
     try:
-        moment = datetime.fromisoformat(iso).astimezone()
+        moment = datetime.fromisoformat(iso).astimezone(zone)
     except ValueError:
         return safe(iso)
     if dated:

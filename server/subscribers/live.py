@@ -4,8 +4,9 @@
                                                      └─▶ LiveQuery: evaluate, encode once ──▶ Subscription.offer
 
 A query is due when an entry that touched its metric or event lies after the position of its last answer, or when the
-newest stamp has crossed a multiple of its slide. It is evaluated at most every max(5 ms, 10 x its last cost), 25 ms
-above 100 subscribers. Each has a task of its own, so that a slow one holds up nobody.
+newest stamp has crossed a multiple of its slide, or the moment at which a calendar changes its last answer. It is
+evaluated at most every max(5 ms, 10 x its last cost), 25 ms above 100 subscribers. Each has a task of its own, so that
+a slow one holds up nobody.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Live:
         self._by_name: dict[Name, set[LiveQuery]] = {}
         self._by_slide: dict[int, set[LiveQuery]] = {}
         self._moments: dict[int, int] = {}
+        self._second = 0
         self._by_subscription: dict[Subscription, LiveQuery] = {}
         self._idle: OrderedDict[LiveQuery, float] = OrderedDict()
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -73,6 +75,11 @@ class Live:
             if stamp // slide != moment:
                 self._moments[slide] = stamp // slide
                 for query in self._by_slide[slide]:
+                    query.slide()
+        if stamp // 1000 != self._second:  # calendars change at whole seconds
+            self._second = stamp // 1000
+            for query in self._queries.values():
+                if query.moves is not None and stamp >= query.moves:
                     query.slide()
 
     def begin(self, position: int) -> None:

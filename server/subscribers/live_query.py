@@ -45,6 +45,10 @@ class Answer(Protocol):
     def cost(self) -> float:
         """Seconds."""
 
+    @property
+    def moves(self) -> int | None:
+        """When a calendar changes it next, in ms; None for never."""
+
 
 class Questions(Protocol):
     """What live queries need to know about queries; a query is any object."""
@@ -59,7 +63,7 @@ class Questions(Protocol):
         """The arrivals that change its result."""
 
     def slide(self, query: Any) -> int:
-        """Milliseconds between the moments its range moves, 0 for never."""
+        """Milliseconds between the moments its range moves, 0 for never; `Answer.moves` is besides that."""
 
     async def answer(self, query: Any, at: int | None = None) -> Answer:
         """The result, as of the newest stamp. EngineError or ApiError."""
@@ -100,6 +104,8 @@ class LiveQuery:
         self._turns = turns
         self._fresh: dict[Subscription, int | None] = {}
         """Subscribers not offered anything yet, with the position up to which they know the result."""
+        self.moves: int | None = None
+        """When a calendar changes the newest result next, in ms; a whole second."""
         self._touched = 0
         self._slid = True
         self._answered = -1
@@ -129,6 +135,7 @@ class LiveQuery:
     def slide(self) -> None:
         """The range has moved."""
         self._slid = True
+        self.moves = None
         if self.subscribers:
             self._awake.set()
 
@@ -179,6 +186,7 @@ class LiveQuery:
             self._fail("internal", "the query failed; the server's log says why")
         else:
             began = time.perf_counter()
+            self.moves = answer.moves
             self._publish(answer)
             cost = answer.cost + time.perf_counter() - began
             self.seconds += cost

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from engine.model import TYPES, parse_series_key
+from engine.query.bounds import Bounds
 from engine.query.execute import MISSING_GROUP, RawRows, Table
-from engine.query.plan import Bounds, Groups
+from engine.query.plan import Groups
 from engine.query.value import Query
 from engine.series import Catalogue
 from server.wire.times import format_time
@@ -34,23 +35,26 @@ def _labels(query: Query, values: tuple[str, ...]) -> dict[str, str | None]:
 
 
 def as_rows(query: Query, bounds: Bounds, table: Table) -> list[dict[str, Any]]:
-    """One row per group, or per group and step."""
-    times = [format_time(int(time)) for time in table.times] if bounds.step is not None else [None]
+    """One row per group, or per group and step. Steps of a calendar that are not over are marked as partial."""
+    times = [format_time(int(time)) for time in table.times] if bounds.stepped else [None]
+    over = len(times) if bounds.over is None else bounds.over
     rows = []
     for values, of_group, counts in zip(table.groups, table.values.tolist(), table.counts.tolist(), strict=True):
         head: dict[str, Any] = {}
         if query.group_by:
             head = {"group": group_name(values), "labels": _labels(query, values)}
-        for time, value, count in zip(times, of_group, counts, strict=True):
+        for step, (time, value, count) in enumerate(zip(times, of_group, counts, strict=True)):
             row = {**head, "value": number(value), "count": count}
             if time is not None:
                 row["time"] = time
+            if step >= over:
+                row["partial"] = True
             rows.append(row)
     return rows
 
 
 def as_columns(query: Query, bounds: Bounds, table: Table) -> dict[str, Any]:
-    """Times in ms and, per group, values and counts of the same length."""
+    """Times in ms and, per group, values and counts of the same length; of a calendar, which steps are not over."""
     series = [
         {
             "group": group_name(values) if query.group_by else "",
@@ -60,7 +64,9 @@ def as_columns(query: Query, bounds: Bounds, table: Table) -> dict[str, Any]:
         }
         for values, of_group, counts in zip(table.groups, table.values.tolist(), table.counts.tolist(), strict=True)
     ]
-    return {"times": table.times.tolist(), "series": series}
+    times = table.times.tolist()
+    partial = {} if bounds.over is None else {"partial": times[bounds.over :]}
+    return {"times": times, **partial, "series": series}
 
 
 def as_raw(json: bytes) -> msgspec.Raw:

@@ -46,3 +46,11 @@ def _format_second(second: int) -> str:
     if not _FIRST <= second * 1000 <= _LAST:
         raise ValueError(f"{second} s is no time of the years 1 to 9999")
     return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
+
+
+def duration(ms: int) -> str:
+    """Milliseconds as people write them: 5s, 1m, 1h, 1d."""
+    for unit, width in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if ms % width == 0:
+            return f"{ms // width}{unit}"
+    return f"{ms}ms"

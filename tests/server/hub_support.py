@@ -42,6 +42,7 @@ class Result:
     at: int
     rows: Any
     cost: float = 0.0
+    moves: int | None = None
 
 
 class Sums:
@@ -59,6 +60,8 @@ class Sums:
         self.padding = 0
         self.window = False
         """Rows carry the slide they were asked in, as a moving range would."""
+        self.edges: list[int] = []
+        """Moments at which a calendar changes every answer; rows carry how many have passed."""
 
     def saved(self, query_id: str) -> Query | None:
         return self.queries.get(query_id)
@@ -86,9 +89,12 @@ class Sums:
         ]
         if self.window:
             rows.append({"group": "slide", "value": now // query.slide})
+        if self.edges:
+            rows.append({"group": "edges", "value": sum(edge <= now for edge in self.edges)})
         if self.delay:
             await asyncio.sleep(self.delay)
-        return Result(position, now, rows, self.cost)
+        moves = min((edge for edge in self.edges if edge > now), default=None)
+        return Result(position, now, rows, self.cost, moves)
 
     def stamp(self) -> int:
         return self.now

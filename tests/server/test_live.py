@@ -201,6 +201,26 @@ async def test_a_moving_range_is_evaluated_when_it_slides_and_sent_only_when_it_
     assert (await still.next(2))["data"][0]["group"] == "slide"
 
 
+async def test_a_calendar_changes_a_result_at_the_moments_its_answers_name(stream: Stream) -> None:
+    start = stream.sums.now
+    stream.sums.edges = [start + 3000, start + 8000, start + 9000]
+    reader = Reader(stream.live, None).subscribe({"query_string": "metric:a"})
+    assert (await reader.next(1))["data"][-1] == {"group": "edges", "value": 0}
+    asked = stream.sums.asked
+    for _ in range(5):
+        stream.tick(599)
+    await rest(0.02)
+    assert stream.sums.asked == asked, "the edge is 5 ms away"
+    stream.tick(5)
+    assert (await reader.next(2))["data"][-1]["value"] == 1
+    stream.tick(6500)  # over two of them at once
+    assert (await reader.next(3))["data"][-1]["value"] == 3
+    asked = stream.sums.asked
+    stream.tick(86_400_000)
+    await rest(0.02)
+    assert stream.sums.asked == asked, "no more edges are to come"
+
+
 async def test_one_evaluation_for_equal_queries(stream: Stream) -> None:
     readers = [Reader(stream.live, None).subscribe({"query_string": "metric:a"}) for _ in range(10)]
     for reader in readers:
