@@ -242,7 +242,7 @@ class _Check:
         keys = held.keys or [key for _, key in self._store.series()]
         total = sum(self._store.block_counts().values())
         stored = Stored(
-            self._store, keys, Bounds(kept, held.rolled), self._report,
+            self._store, keys, Bounds(kept, held.rolled, engine.options.retention.patient), self._report,
             lambda done: self._progress(f"store: {done:,} blocks read, of about {2 * total:,}"),
         )  # fmt: skip
         stored.run()

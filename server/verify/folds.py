@@ -51,16 +51,18 @@ _NONE, _NO_VALUES = np.empty(0, np.int64), np.empty(0, np.float64)
 NOTHING = Rows(_NONE, _NONE, _NONE, _NO_VALUES, _NO_VALUES, _NO_VALUES)
 
 
-def fold(rows: Rows, start: int) -> Rows:
-    """One pane per series, which all start at `start`."""
+def fold(rows: Rows, width: int) -> Rows:
+    """One pane per series and slice of that width, in ms."""
     if not len(rows.series):
         return rows
-    order = np.argsort(rows.series, kind="stable")
-    ordered = rows.where(order)
-    first = np.flatnonzero(np.append(True, ordered.series[1:] != ordered.series[:-1]))
+    begin = rows.start - rows.start % width
+    order = np.lexsort((begin, rows.series))
+    ordered, begin = rows.where(order), begin[order]
+    changes = (ordered.series[1:] != ordered.series[:-1]) | (begin[1:] != begin[:-1])
+    first = np.flatnonzero(np.append(True, changes))
     return Rows(
         ordered.series[first],
-        np.full(len(first), start, np.int64),
+        begin[first],
         np.add.reduceat(ordered.counts, first),
         np.add.reduceat(ordered.sums, first),
         np.minimum.reduceat(ordered.least, first),

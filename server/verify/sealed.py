@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.levels import LEVELS, SPANS, floor
+from engine.levels import LEVELS, PACKED, SPANS, WIDTHS, floor, level_of
+from engine.levels import span as block_span
 from server.store import BlockKey, Snapshot, StoreDamaged
 from server.verify.folds import COLUMNS, NOTHING, Pane, Rows, fold, join, unequal
 from server.verify.report import Place, Report
@@ -24,10 +25,11 @@ _EVER = 1 << 62
 @dataclass(slots=True)
 class Bounds:
     """Where a level's panes count. kept: per level, from where on it holds everything that is folded into the next;
-    rolled: per level, up to where its blocks are folded into the next one."""
+    rolled: per level, up to where its blocks are folded into the next one; patient: see engine.levels.Retention."""
 
     kept: tuple[int, ...]
     rolled: tuple[int, ...]
+    patient: bool = False
 
 
 class Stored:
@@ -51,7 +53,7 @@ class Stored:
         finer = _EVER
         for level in LEVELS:
             kept = self._bounds.kept[level] if level + 1 in LEVELS else -_EVER
-            place = Place(level_name(level), 0, blocks=blocks.get(level, 0))
+            place = Place(level_name(level), 0, blocks=sum(blocks.get(each, 0) for each in self._named(level)))
             for start in self._stretches(level):
                 self._stretch(level, start, (kept, finer), place)
             self._report.places.append(place)
@@ -62,7 +64,8 @@ class Stored:
         span = SPANS[level + 1] if level + 1 in LEVELS else SPANS[level]
         at = -_EVER
         while True:
-            found = [self._store.next_block(each, at) for each in (level, level + 1) if each in LEVELS]
+            numbers = [*self._named(level), *([level + 1] if level + 1 in LEVELS else [])]
+            found = [self._store.next_block(each, at) for each in numbers]
             starts = [floor(key.start, span) for key in found if key is not None]
             if not starts:
                 return
@@ -72,7 +75,7 @@ class Stored:
     def _stretch(self, level: int, start: int, counts: tuple[int, int], place: Place) -> None:
         span = SPANS[level + 1] if level + 1 in LEVELS else SPANS[level]
         mine: dict[str, list[BlockKey]] = {}
-        for key in self._store.list_blocks(level, start, start + span):
+        for key in self._blocks(level, start, start + span):
             mine.setdefault(key.name, []).append(key)
         above = self._store.list_blocks(level + 1, start, start + 1) if level + 1 in LEVELS else []
         coarse = {key.name: key for key in above}
@@ -80,6 +83,18 @@ class Stored:
             folds = [fold for key in mine.get(name, ()) if (fold := self._take(key, counts, place)) is not None]
             if level + 1 in LEVELS and self._damaged.isdisjoint(mine.get(name, ())):
                 self._compare(level, name, folds, coarse.get(name))
+
+    def _named(self, level: int) -> tuple[int, ...]:
+        """What blocks of a level are named with."""
+        return (0, PACKED) if level == 0 and self._bounds.patient else (level,)
+
+    def _blocks(self, level: int, start: int, end: int) -> list[BlockKey]:
+        """The blocks of a level, without those that stay a while after they were packed."""
+        if level or not self._bounds.patient:
+            return self._store.list_blocks(level, start, end)
+        packed = self._bounds.rolled[0]
+        single = self._store.list_blocks(0, max(start, packed), end)
+        return [*self._store.list_blocks(PACKED, start, min(end, packed)), *single]
 
     def _take(self, key: BlockKey, counts: tuple[int, int], place: Place) -> Rows | None:
         """Counts the rows of a block, and folds it to one pane per series; None where it cannot be read."""
@@ -95,7 +110,8 @@ class Stored:
             place.rows += int(here.counts.sum())
             place.start = min(int(here.start.min()), place.start if place.start is not None else _EVER)
             place.end = max(int(here.start.max()), place.end if place.end is not None else -_EVER)
-        return fold(rows, key.start)
+        level = level_of(key.level)
+        return fold(rows, WIDTHS[level + 1] if level + 1 in LEVELS else SPANS[level])
 
     def _rows(self, key: BlockKey) -> Rows | None:
         self._read += 1
@@ -109,7 +125,7 @@ class Stored:
             return Rows(panes.series.astype(np.int64), np.asarray(panes.start), counts, sums, least, most)
         except (StoreDamaged, ValueError) as error:
             self._damaged.add(key)
-            self._report.cannot_read(f"{error} ({level_name(key.level)}, {times_of(key.start, SPANS[key.level])})")
+            self._report.cannot_read(f"{error} ({level_name(level_of(key.level))}, {times_of(key.start, block_span(key.level))})")
             return None
 
     def _compare(self, level: int, name: str, folds: list[Rows], coarse: BlockKey | None) -> None:
