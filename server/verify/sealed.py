@@ -125,7 +125,8 @@ class Stored:
             return Rows(panes.series.astype(np.int64), np.asarray(panes.start), counts, sums, least, most)
         except (StoreDamaged, ValueError) as error:
             self._damaged.add(key)
-            self._report.cannot_read(f"{error} ({level_name(level_of(key.level))}, {times_of(key.start, block_span(key.level))})")
+            where = f"{level_name(level_of(key.level))}, {times_of(key.start, block_span(key.level))}"
+            self._report.cannot_read(f"{error} ({where})")
             return None
 
     def _compare(self, level: int, name: str, folds: list[Rows], coarse: BlockKey | None) -> None:
