@@ -11,14 +11,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from server.log import LogDamaged, LogUnavailable, Record
-from server.log.redis_names import format_id, parse_id, split_url, text
+from server.log.redis_names import NONE_DELETED, Ends, format_id, lost_key, parse_ends, parse_id, split_url, text
 from server.log.scan import Hole
 
 READ_BYTES = 4 << 20
 MAX_COUNT = 1024
 WATCH_SECONDS = 2.5
 """A running server appends at least a tick each second."""
-_KEYS = ("", ":epoch", ":cursors")
+_KEYS = ("", ":epoch", ":cursors", ":lost")
 
 
 class RedisReader:
@@ -67,9 +67,25 @@ class RedisReader:
         found = self._ask("XRANGE", self._stream, format_id(after + 1), "+", "COUNT", count)
         return [(name, fields if isinstance(fields, dict) else _paired(fields)) for name, fields in found]
 
-    def delete(self, id: str) -> None:
-        """Take one entry out."""
-        self._ask("XDEL", self._stream, id)
+    def replace(self, ids: list[str], filler: bytes) -> None:
+        """Take entries out and append one, at once; the stream then knows of none that were taken out.
+
+        Raises LogUnavailable, also where somebody appends at this moment.
+        """
+        answer = self._ask("XINFO", "STREAM", self._stream)
+        names = {text(name) for name in (answer if isinstance(answer, dict) else answer[::2])}
+        id = format_id(parse_ends(answer).last + 1)
+        commands: list[tuple[object, ...]] = [("XDEL", self._stream, one) for one in ids]
+        commands.append(("XADD", self._stream, id, "e", filler))
+        if "max-deleted-entry-id" in names:  # since Redis 7
+            commands.append(("XSETID", self._stream, id, "MAXDELETEDID", NONE_DELETED))
+        try:
+            pipeline = self._client.pipeline(transaction=True)
+            for command in commands:
+                pipeline.execute_command(*command)
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
 
     def first(self) -> int:
         found = self._ask("XRANGE", self._stream, "-", "+", "COUNT", 1)
@@ -77,9 +93,15 @@ class RedisReader:
 
     def last(self) -> int:
         """Position of the newest entry ever appended."""
-        answer = self._ask("XINFO", "STREAM", self._stream)
-        held = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
-        return parse_id({text(name): value for name, value in held.items()}["last-generated-id"])
+        return self.ends().last
+
+    def ends(self) -> Ends:
+        """Where the stream ends."""
+        return parse_ends(self._ask("XINFO", "STREAM", self._stream))
+
+    def lost(self) -> int:
+        """The newest position that Redis is known to have lost by itself, 0 for none."""
+        return int(self._ask("GET", lost_key(self._stream)) or 0)
 
     def close(self) -> None:
         self._client.close()

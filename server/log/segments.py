@@ -156,9 +156,11 @@ class SegmentLog:
         return segment
 
     def _refuse(self, why: str) -> None:
-        """Refuse every append from here on: what is on disk is no longer certain."""
+        """Refuse every append from here on: what is on disk is no longer certain. The followers end with it."""
         log.error("log: no more appends: %s", why)
         self._refusal = self._refusal or why
+        for follower in self._followers:
+            follower.wake()
 
     async def follow(self, after: int) -> AsyncGenerator[list[Record], None]:
         if after > self._last:
@@ -169,11 +171,13 @@ class SegmentLog:
         try:
             while True:
                 if follower.live:
-                    if self._refusal != _CLOSED:
+                    if not self._refusal:
                         await follower.arrival()
                     records = follower.take(BATCH_BYTES)
                     if not records and self._refusal == _CLOSED:
                         return
+                    if not records and self._refusal:  # so that the process ends: no append can succeed any more
+                        raise LogUnavailable(self._refusal)
                 elif follower.after >= self._last:
                     follower.live = True
                     continue
@@ -238,6 +242,9 @@ class SegmentLog:
 
     async def last(self) -> int:
         return self._last
+
+    async def newest(self) -> int:
+        return self._last if self._segments[0].first <= self._last else 0
 
     async def first(self) -> int:
         return self._segments[0].first
