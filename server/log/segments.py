@@ -16,7 +16,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator
-from itertools import pairwise
+from itertools import pairwise, starmap
 from pathlib import Path
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
@@ -185,7 +185,10 @@ class SegmentLog:
                     return
                 else:
                     found = await reader.read(follower.after)
-                    records = [Record(at, payload, self._attachments.pop(at, None)) for at, payload in found]
+                    if self._attachments:
+                        records = [Record(at, payload, self._attachments.pop(at, None)) for at, payload in found]
+                    else:
+                        records = list(starmap(Record, found))
                 if records:
                     follower.after = records[-1].position
                     yield records
