@@ -42,6 +42,7 @@ from server.backlog import Backlog
 from server.config import ConfigError, Settings
 from server.counts import CountedApp, Counts
 from server.errors import ApiError
+from server.half_restored import refuse_half_restored
 from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
@@ -82,6 +83,7 @@ class App:
         """Opens store and log, restores the newest checkpoint and begins the replay; `ready` waits for its end."""
         begun, settings = time.monotonic(), self._kept()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        refuse_half_restored(settings.data_dir)
         self.registry = Registry()
         load_plugins(settings.plugins, self.registry)
         durable = settings.log_fsync == "always"

@@ -79,13 +79,7 @@ class RedisReader:
         commands.append(("XADD", self._stream, id, "e", filler))
         if "max-deleted-entry-id" in names:  # since Redis 7
             commands.append(("XSETID", self._stream, id, "MAXDELETEDID", NONE_DELETED))
-        try:
-            pipeline = self._client.pipeline(transaction=True)
-            for command in commands:
-                pipeline.execute_command(*command)
-            pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
+        self._at_once(commands)
 
     def first(self) -> int:
         found = self._ask("XRANGE", self._stream, "-", "+", "COUNT", 1)
@@ -107,10 +101,9 @@ class RedisReader:
         self._client.close()
 
     def set_aside(self, mark: str) -> str:
-        """Renames the stream and what belongs to it; its new name."""
-        for key in _KEYS:
-            if self._ask("EXISTS", self._stream + key):
-                self._ask("RENAME", self._stream + key, f"{self._stream}.{mark}{key}")
+        """Renames the stream and what belongs to it, at once; its new name."""
+        there = [key for key in _KEYS if self._ask("EXISTS", self._stream + key)]
+        self._at_once([("RENAME", self._stream + key, f"{self._stream}.{mark}{key}") for key in there])
         return f"{self._stream}.{mark}"
 
     def owner(self) -> str:
@@ -121,6 +114,15 @@ class RedisReader:
                 return f"a server appends to {self.place}"
             time.sleep(0.1)
         return ""
+
+    def _at_once(self, commands: list[tuple[object, ...]]) -> None:
+        pipeline = self._client.pipeline(transaction=True)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
 
     def _ask(self, *command: object) -> Any:
         try:
