@@ -45,6 +45,18 @@ def broken(self, end):
 
 EndMark.synced = broken
 """
+THREAD = """
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+submit = ThreadPoolExecutor.submit
+
+def broken(self, *work):
+    if self._thread_name_prefix == "log-sync" and Path("{broken}").exists():
+        raise RuntimeError("can't start new thread")
+    return submit(self, *work)
+
+ThreadPoolExecutor.submit = broken
+"""
 
 
 class Doomed(Streamgauge):
@@ -88,7 +100,7 @@ def test_a_writer_to_redis_that_dies_ends_the_process(doomed: Doomed, redis_serv
     assert doomed.ask("metric:poison", aggregation="count")["data"][0]["count"] <= 1
 
 
-@pytest.mark.parametrize("patch", [DISK, SYNCER])
+@pytest.mark.parametrize("patch", [DISK, SYNCER, THREAD], ids=["disk", "callback", "thread"])
 @pytest.mark.parametrize("fsync", ["50", "always"])
 def test_an_embedded_log_that_cannot_sync_any_more_ends_the_process(doomed: Doomed, patch: str, fsync: str) -> None:
     doomed.settings["LOG_FSYNC"] = fsync
