@@ -21,7 +21,7 @@ from engine.newest import Newest
 from engine.rejects import Rejects
 from engine.series import Catalogue
 from engine.slots import Slot
-from engine.tables import Found, Tables
+from engine.tables import Found, TableId, Tables
 from engine.totals import Totals
 from engine.writers import Writers
 
@@ -126,12 +126,10 @@ class Engine:
 
     def is_repeated(self, entry: Entry) -> bool:
         """Whether its writer has appended this entry before; counts it, or remembers it from here on."""
-        repeated = self.writers.has(entry)
-        if repeated:
-            self.ledger.repeated += 1
-        else:
-            self.writers.remember(entry)
-        return repeated
+        if self.writers.takes(entry):
+            return False
+        self.ledger.repeated += 1
+        return True
 
     def advance(self, stamp: int) -> None:
         """Moves time to a stamp: closes what the watermark has passed. Earlier stamps change nothing."""
@@ -241,6 +239,11 @@ class Engine:
         table = epoch, batch.table.id
         self.tables.define(table, batch.table.numbers, ids, folded)
         return self.tables.find(table, batch.codes)
+
+    def series_in(self, table: TableId, numbers: Codes) -> Found:
+        """The series of rows by their numbers in a table that there is; it is the one used last then."""
+        self.tables.touch(table)
+        return self.tables.find(table, numbers)
 
     def _keep(self, series: Codes, rows: Ints, times: Ints, positions: Ints, values: Floats) -> None:
         """Puts raw samples into the ring they belong to."""

@@ -7,16 +7,19 @@ nothing and lets nothing go between them, and only those that bring samples and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from engine.engine import NOTHING, SLOT, Delivery, Engine
 from engine.levels import LEVELS, floor
 from engine.model import Batch, Codes, Entry, Flags, Floats, Ints
-from engine.tables import Found
+from engine.tables import Found, TableId
 
 Placed = tuple[int, Entry]
 """A log position and the entry there."""
+_Named = tuple[TableId | None, Batch]
+"""A batch, and the table of its numbers; None where its keys are spelt."""
 
 
 def apply_all(engine: Engine, entries: Sequence[Placed]) -> Iterator[Delivery]:
@@ -27,36 +30,45 @@ def apply_all(engine: Engine, entries: Sequence[Placed]) -> Iterator[Delivery]:
     at = 0
     while at < len(entries):
         position, entry = entries[at]
-        end = at + 1
         if _plain(entry) and not engine.writers.has(entry):
             engine.advance(entry.stamp)
-            end = _end_of_stretch(engine, entries, at)
-        if end - at > 1:
-            yield _apply_joined(engine, entries[at:end])
+            stretch = _take_stretch(engine, entries, at)
+            yield stretch.apply()
+            at = stretch.end
         else:
             yield engine.apply(entry, position)[1]
-        at = end
+            at += 1
 
 
 def _plain(entry: Entry) -> bool:
-    if entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects:
-        return False
-    return entry.batch is None or not entry.batch.ids
+    more = entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects
+    return not more and (entry.batch is None or not entry.batch.ids)
 
 
-def _end_of_stretch(engine: Engine, entries: Sequence[Placed], begin: int) -> int:
-    """Where the entries end that can be joined with the one at `begin`, to whose stamp the engine has moved."""
-    before = _next_change(engine)
-    room = engine.samples_to_check
-    for at in range(begin, len(entries)):
-        entry = entries[at][1]
+def _take_stretch(engine: Engine, entries: Sequence[Placed], begin: int) -> _Stretch:
+    """The entries from the one at `begin` on that can be joined, to whose stamp the engine has moved. Not empty."""
+    before, room, takes = _next_change(engine), engine.samples_to_check, engine.writers.takes
+    stretch = _Stretch(engine)
+    stamp, at = engine.stamp, begin
+    while at < len(entries) and room > 0:
+        position, entry = entries[at]
         if entry.stamp >= before or not _plain(entry):
-            return at
-        if entry.batch is not None:
-            room -= len(entry.batch)
-            if room <= 0:
-                return at + 1
-    return len(entries)
+            break
+        at += 1
+        if not takes(entry):
+            engine.ledger.repeated += 1
+            continue
+        if entry.stamp > stamp:
+            stamp = entry.stamp
+        batch = entry.batch
+        if batch is not None:
+            room -= len(batch.codes)
+            stretch.batches.append(batch)
+            stretch.epochs.append(entry.epoch)
+            stretch.positions.append(position)
+            stretch.stamps.append(stamp)
+    stretch.end, stretch.position, stretch.stamp = at, entries[at - 1][0], stamp
+    return stretch
 
 
 def _next_change(engine: Engine) -> int:
@@ -66,69 +78,60 @@ def _next_change(engine: Engine) -> int:
     return min(floor(watermark, SLOT) + SLOT, *passes) + engine.options.lateness
 
 
-def _apply_joined(engine: Engine, entries: Sequence[Placed]) -> Delivery:
-    joined = _Joined(engine)
-    for position, entry in entries:
-        if not engine.is_repeated(entry):
-            joined.add(position, entry)
-    engine.advance(joined.stamp)
-    engine.position = entries[-1][0]
-    delivery = Delivery(engine.position, engine.stamp, *joined.take())
-    engine.relieve()
-    return delivery
+class _Stretch:
+    """The batches of some entries, in log order, with the writer, the position and the stamp of each.
 
-
-class _Joined:
-    """The samples of some entries as columns, in log order."""
+    end: where the entries go on after it; position, stamp: of the last entry.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.stamp = engine.stamp
-        self._places: list[tuple[int, int, int]] = []
-        """(rows, position, stamp) of each entry."""
-        self._times: list[Ints] = []
-        self._values: list[Floats] = []
-        self._spelt: list[Batch] = []
-        self._found: list[Found] = []
-        """The series, of several entries at once where their keys are spelt."""
+        self.batches: list[Batch] = []
+        self.epochs: list[int] = []
+        self.positions: list[int] = []
+        self.stamps: list[int] = []
+        self.end = self.position = self.stamp = 0
 
-    def add(self, position: int, entry: Entry) -> None:
-        """One more entry."""
-        self.stamp = max(self.stamp, entry.stamp)
-        batch = entry.batch
-        if batch is None:
-            return
-        if batch.table is None:
-            self._spelt.append(batch)
-        else:
-            self._resolve()  # new series get their numbers in the order of the log
-            self._found.append(self._engine.series_of(batch, entry.epoch))
-        self._times.append(batch.times)
-        self._values.append(batch.values)
-        self._places.append((len(batch), position, self.stamp))
-
-    def _resolve(self) -> None:
-        """Finds the series of what is spelt; new ones one entry after the other, as each may name a unit."""
-        batches, self._spelt = self._spelt, []
-        if not batches:
-            return
-        together = _together(batches)
-        known = self._engine.catalogue.knows(together.keys)
-        self._found += [self._engine.series_of(batch, 0) for batch in ([together] if known else batches)]
-
-    def take(self) -> tuple[Codes, Ints, Ints, Floats]:
-        """Hands all to the engine: (series, row numbers, times, values) of the samples it took."""
-        if not self._places:
-            return NOTHING
-        self._resolve()
+    def apply(self) -> Delivery:
+        """Hands all to the engine."""
         engine = self._engine
-        counts, at, stamped = np.array(self._places, np.int64).T
-        series = np.concatenate([found.series for found in self._found])
-        folded, unknown = _flags(self._found, "folded"), _flags(self._found, "unknown")
-        times, values = np.concatenate(self._times), np.concatenate(self._values)
+        engine.advance(self.stamp)
+        engine.position = self.position
+        delivery = Delivery(engine.position, engine.stamp, *self._take())
+        engine.relieve()
+        return delivery
+
+    def _series(self) -> list[Found]:
+        """The series of all rows, in order. New ones get their numbers in the order of the log."""
+        found: list[Found] = []
+        section: list[_Named] = []
+        for epoch, batch in zip(self.epochs, self.batches, strict=True):
+            table = None if batch.table is None else (epoch, batch.table.id)
+            if table is None or not (batch.keys or table not in self._engine.tables):
+                section.append((table, batch))
+                continue
+            if section:
+                found.append(_find(self._engine, section))
+                section = []
+            found.append(self._engine.series_of(batch, epoch))
+        if section:
+            found.append(_find(self._engine, section))
+        return found
+
+    def _take(self) -> tuple[Codes, Ints, Ints, Floats]:
+        """(series, row numbers, times, values) of the samples that the engine took."""
+        if not self.batches:
+            return NOTHING
+        engine, batches, found = self._engine, self.batches, self._series()
+        counts = _rows(batches)
+        series = np.concatenate([part.series for part in found])
+        folded, unknown = _flags(found, "folded"), _flags(found, "unknown")
+        times, values = (
+            np.concatenate([batch.times for batch in batches]), np.concatenate([batch.values for batch in batches])
+        )  # fmt: skip
         engine.ledger.received += len(series)
         rows = np.arange(len(series)) - np.repeat(np.cumsum(counts) - counts, counts)
-        positions, stamps = np.repeat(at, counts), np.repeat(stamped, counts)
+        positions, stamps = np.repeat(self.positions, counts), np.repeat(self.stamps, counts)
         if unknown is not None:
             known = np.flatnonzero(~unknown)
             engine.ledger.rejected["lost_series"] += len(series) - len(known)
@@ -149,14 +152,55 @@ class _Joined:
         return series, rows, times, values
 
 
-def _together(batches: Sequence[Batch]) -> Batch:
-    """Batches whose keys are spelt as one; a key may stand there more than once. Without values and times."""
-    keys = [key for batch in batches for key in batch.keys]
-    rows = np.fromiter((len(batch) for batch in batches), np.int64, len(batches))
+def _find(engine: Engine, section: Sequence[_Named]) -> Found:
+    """The series of the rows of some batches: of all whose keys are spelt at once, and of each table at once."""
+    members: dict[TableId | None, list[int]] = {}
+    for number, (table, _) in enumerate(section):
+        members.setdefault(table, []).append(number)
+    parts: dict[TableId | None, Found] = {}
+    for table in sorted(members, key=lambda table: members[table][-1]):  # so that the engine uses them in this order
+        batches = [section[number][1] for number in members[table]]
+        parts[table] = _spelt(engine, batches) if table is None else engine.series_in(table, _codes(batches))
+    if len(parts) == 1:
+        return parts[section[0][0]]
+    rows = _rows([batch for _, batch in section])
+    found = Found(np.empty(int(rows.sum()), np.int32), None, None)
+    for table, part in parts.items():
+        mine = np.zeros(len(section), np.bool_)
+        mine[members[table]] = True
+        found = _filled(found, np.repeat(mine, rows), part)
+    return found
+
+
+def _filled(whole: Found, rows: Flags, part: Found) -> Found:
+    """Puts what was found of some rows in its place."""
+    whole.series[rows] = part.series
+    flags: list[Flags | None] = []
+    for held, given in ((whole.folded, part.folded), (whole.unknown, part.unknown)):
+        if given is not None:
+            held = np.zeros(len(rows), np.bool_) if held is None else held
+            held[rows] = given
+        flags.append(held)
+    return Found(whole.series, *flags)
+
+
+def _spelt(engine: Engine, batches: Sequence[Batch]) -> Found:
+    """Of batches whose keys are spelt; with new ones, one after the other, as each may name a unit."""
+    keys = list(chain.from_iterable(batch.keys for batch in batches))
+    ids = engine.catalogue.known(keys)
+    if ids is None:
+        each = [engine.series_of(batch, 0) for batch in batches]
+        return Found(np.concatenate([found.series for found in each]), _flags(each, "folded"), None)
     held = np.fromiter((len(batch.keys) for batch in batches), np.int64, len(batches))
-    first = np.repeat(np.cumsum(held) - held, rows).astype(np.int32)
-    codes = np.concatenate([batch.codes for batch in batches]) + first
-    return Batch(keys, codes, NOTHING[3], NOTHING[2])
+    return Found(ids[_codes(batches) + np.repeat(np.cumsum(held) - held, _rows(batches))], None, None)
+
+
+def _rows(batches: Sequence[Batch]) -> Ints:
+    return np.fromiter((len(batch.codes) for batch in batches), np.int64, len(batches))
+
+
+def _codes(batches: Sequence[Batch]) -> Codes:
+    return np.concatenate([batch.codes for batch in batches])
 
 
 def _flags(found: Sequence[Found], name: str) -> Flags | None:

@@ -115,9 +115,10 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def knows(self, keys: Iterable[bytes]) -> bool:
-        """Whether all of these packed keys are series already, as they are spelt."""
-        return all(map(self._ids.__contains__, keys))
+    def known(self, keys: Sequence[bytes]) -> Codes | None:
+        """Series ids of packed keys where all of them are series already, as they are spelt; else None."""
+        ids = np.fromiter(map(self._ids.get, keys, repeat(-1)), np.int32, len(keys))
+        return None if int(ids.min(initial=0)) < 0 else ids
 
     def resolve(self, keys: Sequence[bytes]) -> tuple[Codes, Flags | None]:
         """Series ids of packed keys, registering new ones; and which of the keys went to __other__, None for none."""

@@ -53,6 +53,10 @@ class Tables:
         while len(self._tables) > MAX_TABLES:
             del self._tables[next(iter(self._tables))]
 
+    def touch(self, table: TableId) -> None:
+        """A table that there is becomes the one used last."""
+        self._tables[table] = self._tables.pop(table)
+
     def find(self, table: TableId, numbers: Codes) -> Found:
         """The series of rows, by their numbers."""
         held = self._tables[table]

@@ -18,14 +18,18 @@ class Writers:
         """Whether the entry, or a later one of its writer, has been remembered."""
         return bool(entry.epoch) and entry.sequence <= self._last.get(entry.epoch, 0)
 
-    def remember(self, entry: Entry) -> None:
-        """The entry is applied."""
-        if not entry.epoch:
-            return
-        self._last.pop(entry.epoch, None)
-        self._last[entry.epoch] = entry.sequence
-        if len(self._last) > MAX_WRITERS:
-            del self._last[next(iter(self._last))]
+    def takes(self, entry: Entry) -> bool:
+        """Whether the entry is new; it is remembered then."""
+        epoch, last = entry.epoch, self._last
+        if not epoch:
+            return True
+        if entry.sequence <= last.get(epoch, 0):
+            return False
+        last.pop(epoch, None)
+        last[epoch] = entry.sequence
+        if len(last) > MAX_WRITERS:
+            del last[next(iter(last))]
+        return True
 
     def state(self) -> dict[int, int]:
         """epoch -> sequence, a copy."""

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from server.backlog import Backlog
 from server.config import ConfigError, Settings
 from server.counts import CountedApp, Counts
 from server.errors import ApiError
+from server.half_restored import refuse_half_restored
 from server.hub import Hub, WebSocketEndpoint
 from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
@@ -79,8 +81,9 @@ class App:
 
     async def open(self) -> None:
         """Opens store and log, restores the newest checkpoint and begins the replay; `ready` waits for its end."""
-        settings = self._kept()
+        begun, settings = time.monotonic(), self._kept()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        refuse_half_restored(settings.data_dir)
         self.registry = Registry()
         load_plugins(settings.plugins, self.registry)
         await asyncio.to_thread(zones.names)  # looked up in many folders: not when the first query asks for it
@@ -92,17 +95,20 @@ class App:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
             self.engine = Engine(engine_options(settings))
             await asyncio.to_thread(restore, self.engine, self.store)
+            restored = time.monotonic()
             self.log: Log = await open_log(settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes)
             opened.push_async_callback(self.log.close)
             origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
             await asyncio.to_thread(write_origin, self.store, origin)
             opened.pop_all()
         await self._wire(settings)
+        now = time.monotonic()
+        opened_in = f"{restored - begun:.1f} s to read the checkpoint, {now - restored:.1f} s to open the log"
         for name, task in (
             ("pipeline", self.pipeline.run()),
             ("ticks", self.pipeline.tick()),
             ("rollups", self._flush_after_replay()),
-            ("ready", self._become_ready()),
+            ("ready", self._become_ready(opened_in)),
             ("numbers", self._count(settings)),
         ):
             self._start(name, task)
@@ -245,8 +251,11 @@ class App:
             except LogUnavailable as error:
                 raise ApiError("log_unavailable", str(error), retry_after=1) from None
 
-    async def _become_ready(self) -> None:
+    async def _become_ready(self, opened_in: str) -> None:
+        begun = time.monotonic()
         await self.pipeline.caught_up()
+        took = time.monotonic() - begun
+        logger.info("ready: %s, %.1f s to replay its %d entries", opened_in, took, self.pipeline.replayed)
         self.hub.begin(self.engine.position)
         self._asgi = self._inner
         self.is_ready = self.ingest.is_ready = True

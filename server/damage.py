@@ -93,6 +93,8 @@ def losses(found: Iterable[Good | Hole], after: int = 0) -> Iterator[Loss]:
             bounds = writers.lost_before(entry.epoch, entry.written)
             if not writers.last and waiting[0].first == 1:  # from the beginning: nothing of it can be stored
                 bounds = entry.written or 0, None
+            if any(hole.vague for hole in waiting):
+                bounds = bounds[0], None
             yield from _shared(waiting, *bounds, after)
             waiting = []
         writers.see(entry)

@@ -29,6 +29,7 @@ from server.wire.entry import pack_entry, unpack_entry
 logger = logging.getLogger("streamgauge.pipeline")
 
 TICK_SECONDS = 1.0
+REPLAY_WATCH_SECONDS = 2.0
 Subscriber = Callable[[Delivery], None]
 
 
@@ -46,10 +47,12 @@ class Pipeline:
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
         self._target = 0
+        self._ended = ""
+        """Why nothing is applied any more."""
         self._last_append = 0.0
         self.lag = Ring()
         """Seconds from handing an entry to the log until it is applied."""
-        self.appended = self.appended_bytes = 0
+        self.appended = self.appended_bytes = self.replayed = 0
         self.append_seconds = 0.0
 
     def stamp(self) -> int:
@@ -68,6 +71,8 @@ class Pipeline:
         rows = entry.rows
         if rows and not self.backlog.passes():
             await self.backlog.passage()
+        if self._ended:
+            raise LogUnavailable(self._ended)
         self._sequence += 1
         sequence = self._sequence
         entry.epoch, entry.sequence, entry.written = self.writer, sequence, self._written
@@ -104,9 +109,14 @@ class Pipeline:
 
     async def run(self) -> None:
         """Applies the log from the engine's position on, for ever."""
-        self._target = await self.log.last()
-        if self.engine.position >= self._target:
-            self._caught_up.set()
+        try:
+            await self._run()
+        finally:
+            self._end()
+
+    async def _run(self) -> None:
+        self._target = await self.log.newest()
+        self._look_whether_caught_up()
         async for batch in self.log.follow(self.engine.position):
             if self._caught_up.is_set():
                 for record in batch:
@@ -115,9 +125,20 @@ class Pipeline:
             self._replay(batch)
             await asyncio.sleep(0)  # a replay must leave room for /health
             await self.backlog.room()
-            if self.engine.position >= self._target:
-                self._caught_up.set()
+            self._look_whether_caught_up()
         raise LogUnavailable("the log ended")
+
+    def _look_whether_caught_up(self) -> None:
+        if self.engine.position >= self._target:
+            self._caught_up.set()
+
+    def _end(self) -> None:
+        """Nobody may wait for what is not applied any more: the process could not end in order."""
+        self._ended = "the server ends; whether it has been appended is not known"
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LogUnavailable(self._ended))
+                waiting.exception()  # its append may raise first, and nobody ask for this one
 
     async def caught_up(self) -> None:
         """Returns when all that was in the log at the start has been applied."""
@@ -125,7 +146,7 @@ class Pipeline:
 
     async def tick(self) -> None:
         """Appends a tick each second while nothing else is appended, so that time goes on; for ever."""
-        await self.caught_up()
+        await self._watch_replay()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if time.monotonic() - self._last_append < TICK_SECONDS:
@@ -135,9 +156,28 @@ class Pipeline:
             except LogError as error:
                 logger.warning("the log takes no tick: %s", error)
 
+    async def _watch_replay(self) -> None:
+        """Returns when the replay has ended, and does not let it wait for what a log has lost since the start."""
+        while not self._caught_up.is_set():
+            try:
+                await asyncio.wait_for(self._caught_up.wait(), REPLAY_WATCH_SECONDS)
+            except TimeoutError:
+                await self._look_whether_it_is_there()
+
+    async def _look_whether_it_is_there(self) -> None:
+        try:
+            newest = await self.log.newest()
+        except LogError:  # it waits for the log, and says so
+            return
+        if newest < self._target:
+            logger.error("the log ends with entry %d, it has lost those up to %d since the start", newest, self._target)
+            self._target = newest
+            self._look_whether_caught_up()
+
     def _replay(self, batch: Sequence[Record]) -> None:
         """What was in the log at the start; nobody waits for it, so small entries are joined."""
         entries = [(record.position, _unpacked(record)) for record in batch]
+        self.replayed += len(entries)
         for delivery in apply_all(self.engine, entries):
             for subscriber in self.subscribers:
                 subscriber(delivery)

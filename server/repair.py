@@ -186,13 +186,13 @@ async def carry_out(plan: Plan, aside: Path, origin: Origin | None) -> Origin:
         if plan.holes:
             mend_segments(Path(unquote(urlsplit(plan.url).path)), aside, plan.holes, plan.position, plan.fill)
         counted = sum(plan.lost(loss) for loss in plan.losses if _is_beginning(loss.hole))
-    elif plan.holes:
-        mend_stream(plan.url, aside, [hole.first for hole in plan.holes])
-        counted = plan.lost_rows
+    stamp = plan.stamps[-1][1] if plan.stamps else 0
+    if plan.holes and not embedded:
+        mend_stream(plan.url, aside, [hole.first for hole in plan.holes], filler(stamp, plan.lost_rows))
     log = await open_log(plan.url)
     try:
-        if counted or (plan.holes and not embedded):  # what was taken out may have been the end of the stream
-            await log.append(filler(plan.stamps[-1][1] if plan.stamps else 0, counted))
+        if counted:
+            await log.append(filler(stamp, counted))
         return await _accepted(log, plan.position, origin)
     finally:
         await log.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from server.log.redis_names import parse_id
 from server.wire.entry import unpack_entry
 from tests.support import RedisServer, Streamgauge, wait_until
 from tests.test_damaged_logs import run_command
@@ -105,3 +106,73 @@ def test_a_stream_deleted_while_running_is_said_or_survived(river: River) -> Non
     assert river.server.stop() == 0
     river.server.start()
     assert river.accepted()[0] == river.sent, "the checkpoint has it"
+
+
+def test_newest_entries_deleted_by_hand_are_refused_and_made_good(river: River) -> None:
+    river.send()
+    gone, _ = river.entry(6)
+    river.server.kill()
+    late = [id for id, _ in river.client.xrange(river.stream, min=gone)]
+    assert river.client.xdel(river.stream, *late) >= 4
+    said = river.refused()
+    assert "somebody has deleted" in said and "an unknown number of rows" in said and "streamgauge repair" in said
+    assert "how many rows are lost is not known" in river.repair()
+    river.server.start()
+    assert river.accepted() == (6 * ROWS, {}), "what is left"
+    river.send(1)
+    river.server.kill()
+    river.server.start()
+    assert river.accepted() == (7 * ROWS, {})
+    assert run_command(river.server, "verify", "--url", river.server.url).returncode == 0
+
+
+def test_entries_deleted_between_others_are_refused_and_counted(river: River) -> None:
+    river.send(5)
+    middle = [river.entry(number)[0] for number in (2, 3)]
+    assert river.client.xdel(river.stream, *middle) == 2
+    river.send(5)
+    river.server.kill()
+    said = river.refused()
+    assert "somebody has deleted" in said and f"at least {2 * ROWS} rows" in said
+    assert f"at least {2 * ROWS} rows are lost" in river.repair()
+    river.server.start()
+    assert river.accepted() == (8 * ROWS, {"damaged": 2 * ROWS})
+    assert "Nothing is damaged" in run_after_kill(river, "repair", "--yes")
+
+
+def test_entries_deleted_behind_the_checkpoint_do_not_matter(river: River) -> None:
+    river.send(5)
+    assert river.server.stop() == 0
+    river.server.start()
+    river.client.xdel(river.stream, *[id for id, _ in river.client.xrange(river.stream)][:2])
+    river.send(1)
+    river.server.kill()
+    river.client.xdel(river.stream, "1-1")  # nothing
+    river.server.start()
+    assert river.accepted() == (river.sent, {})
+
+
+def test_an_end_that_is_not_there_is_refused_unless_redis_is_known_to_have_lost_it(river: River) -> None:
+    river.send(4)
+    river.server.kill()
+    newest, _ = river.client.xrevrange(river.stream, count=1)[0]
+    beyond = f"{int(newest.partition(b'-')[0]) + 1000}-0"
+    river.client.execute_command("XSETID", river.stream, beyond)
+    said = river.refused()
+    assert "had reached entry" in said and "streamgauge repair" in said
+    river.client.set(f"{river.stream}:lost", parse_id(beyond))
+    river.server.start()
+    assert river.accepted() == (river.sent, {})
+    assert "Redis has lost the entries of" in river.server.output
+    river.server.kill()
+    river.client.delete(f"{river.stream}:lost")
+    river.client.execute_command("XSETID", river.stream, f"{int(beyond[:-2]) + 3_600_000}-0")
+    assert "is not known" in river.repair()
+    river.server.start()
+    assert river.accepted() == (river.sent, {})
+
+
+def run_after_kill(river: River, *arguments: str) -> str:
+    """What a command says when the server has been killed."""
+    river.server.kill()
+    return run_command(river.server, *arguments).stdout

@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from server import half_restored
 from server.backup.manifest import (
     ENTRIES,
     STORE,
@@ -53,16 +55,31 @@ def restore(settings: Settings, directory: Path, replace: bool, progress: Progre
     manifest = read_manifest(directory)
     check_files(directory, manifest, progress)
     try:
-        aside = _make_way(settings, replace)
-        _put_back(settings, directory, progress)
+        _check_room(settings, replace)
+        with _noted(settings.data_dir, directory):
+            mark = _mark(settings)
+            # The store last: as long as it has its name, a log that is gone is missed.
+            aside = [set_log_aside(settings.log, mark), set_store_aside(settings.database, mark)]
+            _put_back(settings, directory, progress)
     except (LogError, StoreError) as error:
         raise BackupError(str(error)) from error
     except OSError as error:
         raise BackupError(f"the data cannot be written: {error}") from error
-    return Restored(manifest, aside)
+    return Restored(manifest, [name for name in aside if name])
 
 
-def _make_way(settings: Settings, replace: bool) -> list[str]:
+def _mark(settings: Settings) -> str:
+    """What names are given that were there before; a new one, for an earlier restore may have been broken off."""
+    while True:
+        mark = f"before-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = Path(f"{store_path(settings.database)}.{mark}"), settings.data_dir / f"log.{mark}"
+        if not any(name.exists() for name in names):
+            return mark
+        time.sleep(0.1)
+
+
+def _check_room(settings: Settings, replace: bool) -> None:
+    """Raises BackupError where a server holds the data, or where there are any that may not be renamed."""
     owner = log_owner(settings.log)
     if owner:
         raise BackupError(f"{owner}; stop it first")
@@ -73,14 +90,26 @@ def _make_way(settings: Settings, replace: bool) -> list[str]:
     there += [str(store)] if store.exists() else []
     if there and not replace:
         raise BackupError(f"there are data already: {' and '.join(there)}; --replace renames them")
-    mark = f"before-{time.strftime('%Y%m%d-%H%M%S')}"
-    return [name for name in (set_log_aside(settings.log, mark), set_store_aside(settings.database, mark)) if name]
+
+
+@contextmanager
+def _noted(data_dir: Path, backup: Path) -> Iterator[None]:
+    """Leaves a note of the restore until all of it is done: what is there before that must not be served."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    note = data_dir / half_restored.NAME
+    with note.open("w") as file:
+        file.write(f"{backup}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(data_dir)
+    yield
+    note.unlink()
+    sync_directory(data_dir)
 
 
 def _put_back(settings: Settings, directory: Path, progress: Progress) -> None:
     store = store_path(settings.database)
     store.parent.mkdir(parents=True, exist_ok=True)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     copy = store.with_name(f"{store.name}.partial")
     progress("copying the store")
     shutil.copyfile(directory / STORE, copy)

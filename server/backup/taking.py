@@ -21,6 +21,7 @@ from server.backup.manifest import (
     sync_directory,
 )
 from server.config import Settings
+from server.half_restored import refuse_half_restored
 from server.log import LogError, LogReader, Record, open_archive, open_reader, write_archive
 from server.store import StoreError, open_snapshot
 from server.verify import recount_ledger
@@ -39,6 +40,7 @@ def take(settings: Settings, directory: Path, progress: Progress) -> Manifest:
         raise BackupError(f"{directory} is there already and not empty; name a new folder")
     partial = directory.with_name(f"{directory.name}.partial")
     try:
+        refuse_half_restored(settings.data_dir)
         _make_room(partial)
         manifest = _fill(settings, partial, progress)
         sync_directory(partial)

@@ -50,11 +50,13 @@ def run(given: argparse.Namespace) -> int:
 
 
 async def _repair(settings: Settings, yes: bool) -> int:
+    from server.half_restored import refuse_half_restored
     from server.log import log_owner
     from server.origin import read_origin, write_origin
     from server.repair import carry_out, look_whether_it_fits, make_plan
     from server.store import open_store
 
+    refuse_half_restored(settings.data_dir)
     owner = await asyncio.to_thread(log_owner, settings.log)
     if owner:
         raise Fault(f"{owner}; stop it first")

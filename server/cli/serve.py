@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 import sys
@@ -99,9 +98,7 @@ async def serve(settings: Settings) -> int:
 async def _announce(server: Server, app: App, settings: Settings) -> None:
     await app.ready()
     await server.listening.wait()
-    # What lives now lives for ever: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    heap.collect_as_usual()
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     kept = "until it ends (ENABLE_PERSISTENCE=false)"
@@ -135,6 +132,7 @@ def run(_: argparse.Namespace) -> int:
 
 def _run(settings: Settings) -> int:
     heap.tame()
+    heap.collect_seldom()
     # A thread that computes must not keep the event loop waiting for the default 5 ms.
     sys.setswitchinterval(0.0005)
     try:

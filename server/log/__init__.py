@@ -83,7 +83,8 @@ class Log(Protocol):
         """Every kept record whose position is above `after`, in order: history, then live ones until `close`.
 
         Yields non-empty lists bounded by bytes. Close the generator (contextlib.aclosing) to stop earlier.
-        Attachments go to one follower. Raises LogDamaged, and LogUnavailable when reading is refused.
+        Attachments go to one follower. Raises LogDamaged, and LogUnavailable when reading is refused or no append
+        can succeed any more, whatever happens, so that the process has to begin anew.
         """
         ...
 
@@ -117,6 +118,10 @@ class Log(Protocol):
 
     async def last(self) -> int:
         """Position of the newest record ever appended, 0 for none."""
+        ...
+
+    async def newest(self) -> int:
+        """Position of the newest kept record, 0 where none is kept."""
         ...
 
     async def first(self) -> int:
@@ -256,11 +261,12 @@ def scan_stream(url: str, after: int) -> Iterator[Good | Hole]:
     return scan_entries(url, after)
 
 
-def mend_stream(url: str, aside: Path, positions: list[int]) -> None:
+def mend_stream(url: str, aside: Path, positions: list[int], filler: bytes) -> None:
     """Take entries out of a stream on Redis that nobody writes to, once they are written to a file in a new folder.
 
+    filler: an entry to be appended, which accounts for what was taken out, here or before by somebody.
     Raises LogUnavailable.
     """
-    from server.log.redis_mend import take_out
+    from server.log.redis_mend import mend
 
-    take_out(url, aside, positions)
+    mend(url, aside, positions, filler)

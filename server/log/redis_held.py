@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from server.log.redis_names import SEQUENCE_BITS, format_id, parse_id
+from server.log.redis_names import SEQUENCE_BITS, format_id, lost_key, parse_id
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,9 @@ async def _add(connection: Any, stream: str, entries: list[tuple[int, bytes]]) -
 
 
 async def _go_on_above(connection: Any, stream: str, position: int) -> None:
-    """Makes the ids of what is appended from now on greater than a position."""
+    """Makes the ids of what is appended from now on greater than a position, and notes why they leap."""
+    await connection.send_command("SET", lost_key(stream), position)
+    await connection.read_response()
     await connection.send_command("XLEN", stream)
     if await connection.read_response():
         await connection.send_command("XSETID", stream, format_id(position))

@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 from server.log import LogDamaged
 
 SEQUENCE_BITS = 20
 DURABILITY_SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+NONE_DELETED = "0-1"
+"""The id a stream is told to have had deleted last, to make it forget what was: Redis takes no 0-0."""
+
+
+class Ends(NamedTuple):
+    """Where a stream ends.
+
+    newest: the newest entry that it holds, 0 for none. last: the newest that it ever held. deleted: the newest one
+    that was taken out by itself (XDEL), 0 where none was, and with Redis before 7, which does not tell.
+    """
+
+    newest: int
+    last: int
+    deleted: int
+
+
+def parse_ends(answer: Sequence[Any] | Mapping[Any, Any]) -> Ends:
+    """The ends of a stream in the answer to XINFO STREAM, in either shape."""
+    found = answer if isinstance(answer, Mapping) else dict(zip(answer[::2], answer[1::2], strict=True))
+    said = {text(name): value for name, value in found.items()}
+    newest, deleted = said["last-entry"], text(said.get("max-deleted-entry-id", NONE_DELETED))
+    return Ends(
+        parse_id(newest[0]) if newest else 0,
+        parse_id(said["last-generated-id"]),
+        parse_id(deleted) if deleted not in ("0-0", NONE_DELETED) else 0,
+    )
+
+
+def lost_key(stream: str) -> str:
+    """The key of the newest position that Redis is known to have lost, and that was not put back."""
+    return f"{stream}:lost"
 
 
 def parse_id(name: bytes | str) -> int:

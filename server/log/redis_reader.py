@@ -11,14 +11,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from server.log import LogDamaged, LogUnavailable, Record
-from server.log.redis_names import format_id, parse_id, split_url, text
+from server.log.redis_names import NONE_DELETED, Ends, format_id, lost_key, parse_ends, parse_id, split_url, text
 from server.log.scan import Hole
 
 READ_BYTES = 4 << 20
 MAX_COUNT = 1024
 WATCH_SECONDS = 2.5
 """A running server appends at least a tick each second."""
-_KEYS = ("", ":epoch", ":cursors")
+_KEYS = ("", ":epoch", ":cursors", ":lost")
 
 
 class RedisReader:
@@ -67,9 +67,19 @@ class RedisReader:
         found = self._ask("XRANGE", self._stream, format_id(after + 1), "+", "COUNT", count)
         return [(name, fields if isinstance(fields, dict) else _paired(fields)) for name, fields in found]
 
-    def delete(self, id: str) -> None:
-        """Take one entry out."""
-        self._ask("XDEL", self._stream, id)
+    def replace(self, ids: list[str], filler: bytes) -> None:
+        """Take entries out and append one, at once; the stream then knows of none that were taken out.
+
+        Raises LogUnavailable, also where somebody appends at this moment.
+        """
+        answer = self._ask("XINFO", "STREAM", self._stream)
+        names = {text(name) for name in (answer if isinstance(answer, dict) else answer[::2])}
+        id = format_id(parse_ends(answer).last + 1)
+        commands: list[tuple[object, ...]] = [("XDEL", self._stream, one) for one in ids]
+        commands.append(("XADD", self._stream, id, "e", filler))
+        if "max-deleted-entry-id" in names:  # since Redis 7
+            commands.append(("XSETID", self._stream, id, "MAXDELETEDID", NONE_DELETED))
+        self._at_once(commands)
 
     def first(self) -> int:
         found = self._ask("XRANGE", self._stream, "-", "+", "COUNT", 1)
@@ -77,18 +87,23 @@ class RedisReader:
 
     def last(self) -> int:
         """Position of the newest entry ever appended."""
-        answer = self._ask("XINFO", "STREAM", self._stream)
-        held = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
-        return parse_id({text(name): value for name, value in held.items()}["last-generated-id"])
+        return self.ends().last
+
+    def ends(self) -> Ends:
+        """Where the stream ends."""
+        return parse_ends(self._ask("XINFO", "STREAM", self._stream))
+
+    def lost(self) -> int:
+        """The newest position that Redis is known to have lost by itself, 0 for none."""
+        return int(self._ask("GET", lost_key(self._stream)) or 0)
 
     def close(self) -> None:
         self._client.close()
 
     def set_aside(self, mark: str) -> str:
-        """Renames the stream and what belongs to it; its new name."""
-        for key in _KEYS:
-            if self._ask("EXISTS", self._stream + key):
-                self._ask("RENAME", self._stream + key, f"{self._stream}.{mark}{key}")
+        """Renames the stream and what belongs to it, at once; its new name."""
+        there = [key for key in _KEYS if self._ask("EXISTS", self._stream + key)]
+        self._at_once([("RENAME", self._stream + key, f"{self._stream}.{mark}{key}") for key in there])
         return f"{self._stream}.{mark}"
 
     def owner(self) -> str:
@@ -99,6 +114,15 @@ class RedisReader:
                 return f"a server appends to {self.place}"
             time.sleep(0.1)
         return ""
+
+    def _at_once(self, commands: list[tuple[object, ...]]) -> None:
+        pipeline = self._client.pipeline(transaction=True)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
 
     def _ask(self, *command: object) -> Any:
         try:

@@ -8,8 +8,8 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from server.log import LogUnavailable
-from server.log.redis_names import format_id
+from server.log import LogDamaged, LogUnavailable
+from server.log.redis_names import Ends, format_id, lost_key
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,15 @@ async def is_kept_above(client: Any, stream: str, position: int, edges: tuple[in
 
 
 async def begin_after(
-    client: Any, stream: str, consumer: str, position: int, complete: bool, edges: tuple[int, int]
+    client: Any, stream: str, consumer: str, position: int, complete: bool, ends: Ends
 ) -> None:
     """See `server.log.Log.start_after`. Redis may lose its end by its mode, so that is said and the start goes on."""
-    first, last = edges
     cursor = ("HSET", f"{stream}:cursors", consumer, position)
-    if position == last < first:  # trimming may have ended before the cursor was written
+    if position == ends.last and not ends.newest:  # trimming may have ended before the cursor was written
         with contextlib.suppress(ResponseError):  # out of memory
             await client.execute_command(*cursor)
-    if position <= last:
+    if position <= ends.last:
+        await _refuse_deleted(client, stream, position, ends)
         return
     if not complete:
         log.error(
@@ -47,3 +47,31 @@ async def begin_after(
     await client.execute_command("XADD", stream, format_id(position), "e", b"-")
     await client.execute_command("XTRIM", stream, "MINID", "=", format_id(position + 1))
     await client.execute_command(*cursor)
+
+
+async def _refuse_deleted(client: Any, stream: str, position: int, ends: Ends) -> None:
+    """Raises LogDamaged where entries above a position have been taken out of the stream by somebody.
+
+    Those that Redis itself has lost under a server that lived on were noted (see redis_held): that is said only.
+    """
+    if ends.deleted > position:
+        raise LogDamaged(
+            f"entries of {stream} after entry {position}, with which the store ends, have been deleted by somebody, "
+            f"the newest of them entry {ends.deleted}, with an unknown number of rows"
+        )
+    newest = max(ends.newest, position)
+    if ends.last <= newest:
+        return
+    try:
+        lost = int(await client.execute_command("GET", lost_key(stream)) or 0)
+    except (RedisError, OSError) as error:
+        raise LogUnavailable(f"Redis does not answer: {error}") from error
+    if lost < ends.last:
+        raise LogDamaged(
+            f"{stream} ends with entry {newest}, but had reached entry {ends.last}: what came after it has been taken "
+            "out by somebody, with an unknown number of rows"
+        )
+    log.error(
+        "log: Redis has lost the entries of %s after %s, up to %s; they are missing, with an unknown number of rows",
+        stream, format_id(newest), format_id(ends.last),
+    )  # fmt: skip

@@ -3,6 +3,7 @@
     STREAM              the entries, one field "e" each; position = (id's ms << 20) | id's sequence
     STREAM:epoch        the identity of this stream's life, set by the first who opens it
     STREAM:cursors      hash: consumer -> position it no longer needs; the least of all is where trimming stops
+    STREAM:lost         the newest position that Redis has lost under a server that lived on, where one was
 
 One task writes, so the order of the append calls is the order of the stream; all that waits goes in one pipeline.
 A send whose answer was lost is repeated, which may double entries: their payloads carry (writer epoch, sequence), and
@@ -16,20 +17,26 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
+from server.log.redis_client import TROUBLE, Client, MakeClient, Replaced, maker
 from server.log.redis_held import Held, is_behind, put_back
-from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
+from server.log.redis_names import (
+    DURABILITY_SETTINGS,
+    Ends,
+    durability,
+    format_id,
+    pairs,
+    parse_ends,
+    parse_id,
+    split_url,
+    text,
+)
 from server.log.redis_start import begin_after, is_kept_above
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
@@ -41,13 +48,8 @@ PENDING_BYTES = 64 << 20
 SEND_BYTES = 4 << 20
 READ_BYTES = 4 << 20
 READ_COUNT = 1024
-READ_SIZE = 1 << 18
 BLOCK_MS = 1000
 MEASURE_SECONDS = 1.0
-TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uvloop's, of a transport just closed
-
-Client = Any  # redis-py's Redis, whose commands are not typed well enough to check against
-MakeClient = Callable[[], Client]
 
 
 class RedisLog:
@@ -56,7 +58,7 @@ class RedisLog:
     def __init__(
         self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float
     ) -> None:
-        self._make = make or _maker(url, self._greet)
+        self._make = make or maker(url, self._greet)
         self._client: Client = self._make()
         self._loop = asyncio.get_running_loop()
         self._stream = stream
@@ -198,7 +200,7 @@ class RedisLog:
                 self._down_since = None
                 self._settle(items, replies)
                 return
-            except _Replaced as error:
+            except Replaced as error:
                 self._settle(items, [LogUnavailable(str(error))])
                 return
             except TROUBLE as error:
@@ -263,11 +265,13 @@ class RedisLog:
         down, pause, count = False, 0.02, 16
         try:
             while not self._closed:
+                if self._failure:  # so that the process ends: it would refuse every append for ever
+                    raise LogUnavailable(self._failure)
                 try:
                     answer = await client.execute_command(
                         "XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", self._stream, format_id(after)
                     )
-                except _Replaced as error:
+                except Replaced as error:
                     raise LogDamaged(str(error)) from error
                 except TROUBLE as error:
                     if self._closed:
@@ -317,22 +321,26 @@ class RedisLog:
         """Redis syncs by itself; WAITAOF is not asked of it, so that any server does."""
 
     async def start_after(self, position: int, complete: bool = True) -> None:
-        edges = await self.first(), await self.last()
-        await begin_after(self._client, self._stream, self._consumer, position, complete, edges)
+        await begin_after(self._client, self._stream, self._consumer, position, complete, await self._ends())
 
     async def reaches_back(self, position: int) -> bool:
         return await is_kept_above(self._client, self._stream, position, (await self.first(), await self.last()))
 
-    async def last(self) -> int:
+    async def _ends(self) -> Ends:
         try:
-            answer = await self._client.execute_command("XINFO", "STREAM", self._stream)
+            return parse_ends(await self._client.execute_command("XINFO", "STREAM", self._stream))
         except ResponseError as error:
             if "no such key" in str(error):
-                return 0
+                return Ends(0, 0, 0)
             raise LogUnavailable(str(error)) from error
         except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"Redis does not answer: {error}") from error
-        return parse_id(answer[answer.index(b"last-generated-id") + 1])
+
+    async def last(self) -> int:
+        return (await self._ends()).last
+
+    async def newest(self) -> int:
+        return (await self._ends()).newest
 
     async def first(self) -> int:
         try:
@@ -355,7 +363,7 @@ class RedisLog:
             await connection.send_command("GET", f"{self._stream}:epoch")
             found = await connection.read_response()
             if found is None or text(found) != self.epoch:
-                raise _Replaced(f"another stream has taken the place of {self._stream}; start again")
+                raise Replaced(f"another stream has taken the place of {self._stream}; start again")
             if await is_behind(connection, self._stream, self._held):
                 async with self._mending:
                     self.setbacks += await put_back(connection, self._stream, self._held)
@@ -376,24 +384,3 @@ class RedisLog:
         if self._writer is not None:
             await asyncio.wait([self._writer])
         await self._client.aclose()
-
-
-class _Replaced(RedisError):
-    """The server answers, but the stream is not the one that was opened."""
-
-
-def _maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
-    def make() -> Client:
-        # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided here
-        return Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=5,
-            socket_connect_timeout=2,
-            socket_keepalive=True,
-            socket_read_size=READ_SIZE,
-            redis_connect_func=greet,
-        )
-
-    return make

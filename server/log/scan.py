@@ -54,7 +54,7 @@ class Hole:
     why: completes "the file …". torn: nothing sound comes after it in the whole log, so how much is missing cannot be
     told from here, and a crash in the middle of a write leaves the same. strays: first and last position of the sound
     records in it, which repeat others or stand where they do not belong. note: of the last of the missing records,
-    where the log is known to have reached it (see server.log.end_mark).
+    where the log is known to have reached it (see server.log.end_mark). vague: more may be missing before it.
     """
 
     path: Path
@@ -66,6 +66,7 @@ class Hole:
     torn: bool = False
     strays: tuple[int, int] | None = None
     note: bytes = b""
+    vague: bool = False
 
     @property
     def missing(self) -> int:

@@ -84,16 +84,16 @@ def read_chunk(file: int, offset: int, limit: int, position: int, budget: int) -
     """
     data = os.pread(file, min(budget, limit - offset), offset)
     records: list[tuple[int, bytes]] = []
-    at, end = 0, len(data)
-    while offset + at < limit:
+    at, end, wanted = 0, len(data), limit - offset
+    while at < wanted:
         if at + RECORD.size > end:
             if records:
                 break
-            if limit - offset < RECORD.size or end < min(budget, limit - offset):
+            if wanted < RECORD.size or end < min(budget, wanted):
                 raise BadSegment(offset, "the head of the record is cut short")
         length, crc, found = RECORD.unpack_from(data, at)
         start, stop = at + RECORD.size, at + RECORD.size + length
-        if found != position or length > MAX_PAYLOAD or offset + stop > limit:
+        if found != position or length > MAX_PAYLOAD or stop > wanted:
             if records:
                 break
             why = "the record is cut short" if found == position else f"record {position} was expected, not {found}"

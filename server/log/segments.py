@@ -16,7 +16,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator
-from itertools import pairwise
+from itertools import pairwise, starmap
 from pathlib import Path
 
 from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
@@ -156,9 +156,11 @@ class SegmentLog:
         return segment
 
     def _refuse(self, why: str) -> None:
-        """Refuse every append from here on: what is on disk is no longer certain."""
+        """Refuse every append from here on: what is on disk is no longer certain. The followers end with it."""
         log.error("log: no more appends: %s", why)
         self._refusal = self._refusal or why
+        for follower in self._followers:
+            follower.wake()
 
     async def follow(self, after: int) -> AsyncGenerator[list[Record], None]:
         if after > self._last:
@@ -169,11 +171,13 @@ class SegmentLog:
         try:
             while True:
                 if follower.live:
-                    if self._refusal != _CLOSED:
+                    if not self._refusal:
                         await follower.arrival()
                     records = follower.take(BATCH_BYTES)
                     if not records and self._refusal == _CLOSED:
                         return
+                    if not records and self._refusal:  # so that the process ends: no append can succeed any more
+                        raise LogUnavailable(self._refusal)
                 elif follower.after >= self._last:
                     follower.live = True
                     continue
@@ -181,7 +185,10 @@ class SegmentLog:
                     return
                 else:
                     found = await reader.read(follower.after)
-                    records = [Record(at, payload, self._attachments.pop(at, None)) for at, payload in found]
+                    if self._attachments:
+                        records = [Record(at, payload, self._attachments.pop(at, None)) for at, payload in found]
+                    else:
+                        records = list(starmap(Record, found))
                 if records:
                     follower.after = records[-1].position
                     yield records
@@ -238,6 +245,9 @@ class SegmentLog:
 
     async def last(self) -> int:
         return self._last
+
+    async def newest(self) -> int:
+        return self._last if self._segments[0].first <= self._last else 0
 
     async def first(self) -> int:
         return self._segments[0].first

@@ -39,7 +39,7 @@ class Syncer:
         """Note a write to `file`; the number to `wait` for."""
         self._file = file
         self.written += 1
-        if self._timer is None and self._running is None:
+        if self._timer is None and self._running is None and not self._failure:
             self._timer = self._loop.call_later(self._delay, self._start)
         return self.written
 
@@ -65,7 +65,12 @@ class Syncer:
     def _start(self) -> None:
         self._timer = None
         retired, self._retired = self._retired, []
-        self._running = self._loop.run_in_executor(self._thread, self._bring_to_disk, [*retired, self._file])
+        try:
+            self._running = self._loop.run_in_executor(self._thread, self._bring_to_disk, [*retired, self._file])
+        except RuntimeError as error:  # no thread can be started
+            self._retired = retired
+            self._fail(error)
+            return
         written, end = self.written, self.mark.newest if self.mark is not None else End()
         self._running.add_done_callback(lambda done: self._finished(done, written, retired, end))
 
@@ -77,29 +82,33 @@ class Syncer:
 
     def _finished(self, done: asyncio.Future[None], written: int, retired: list[int], end: End) -> None:
         self._running = None
-        for file in retired:
-            os.close(file)
-        error = done.exception()
-        if error is not None:
-            # after a failed sync the kernel may have dropped the pages, so a second try would prove nothing
-            self._failure = f"writing to disk failed: {error}"
-            self._refuse(self._failure)
-        else:
-            self._synced = written
+        try:
+            for file in retired:
+                os.close(file)
+            done.result()
             if self.mark is not None:
                 self.mark.synced(end)
+        except Exception as error:  # whatever it is: nothing would be synced any more, and nobody know of it
+            self._fail(error)
+            return
+        self._synced = written
         waiting, self._waiters = self._waiters, []
         for number, waiter in waiting:
-            if waiter.done():
-                continue
-            if self._failure:
-                waiter.set_exception(LogUnavailable(self._failure))
-            elif number <= self._synced:
-                waiter.set_result(None)
-            else:
+            if number > self._synced:
                 self._waiters.append((number, waiter))
-        if not self._failure and self.written > self._synced:
+            elif not waiter.done():
+                waiter.set_result(None)
+        if self.written > self._synced:
             self._timer = self._loop.call_later(0 if self._waiters else self._delay, self._start)
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing is synced any more: the kernel may have dropped the pages, so a second try would prove nothing."""
+        self._failure = f"writing to disk failed: {error}"
+        self._refuse(self._failure)
+        waiting, self._waiters = self._waiters, []
+        for _, waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(LogUnavailable(self._failure))
 
     async def close(self) -> None:
         if self.written and not self._failure:

@@ -347,7 +347,13 @@ def set_store_aside(url: str, mark: str) -> str:
     """Rename the store at `url`, which nobody may have open, by adding a mark; its new name, "" where there is none."""
     path = store_path(url)
     if not path.exists():
+        for beside in (Path(f"{path}-wal"), Path(f"{path}-shm")):  # it must not pass for that of the next file
+            if beside.exists():
+                beside.rename(f"{beside}.{mark}")
         return ""
+    from server.store.sqlite_files import fold_wal
+
+    fold_wal(path)  # so that one rename does it, where the file is sound
     # What SQLite has not copied into the file yet lies beside it, under names made from the file's.
     for ending in ("-wal", "-shm", ""):
         beside = Path(f"{path}{ending}")

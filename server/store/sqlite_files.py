@@ -6,6 +6,7 @@ transaction sees the state of its first read to its end.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -207,3 +208,13 @@ class SqliteFiles:
                 db.close()
             with self.translated():
                 self._writer.close()
+
+
+def fold_wal(path: Path) -> None:
+    """Copies what lies beside a file that nobody has open into it, as far as that can be done."""
+    with contextlib.suppress(sqlite3.Error):
+        connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()

@@ -9,15 +9,19 @@ import numpy as np
 from engine.model import Floats, Ints
 from server.store import Snapshot
 from server.verify.folds import sums_agree
-from server.verify.recount import Recount
+from server.verify.recount import Recount, Refused
 from server.verify.report import Place, Report
 from server.verify.scratch import Held, Scratch
 from server.verify.sealed import Stored
 from server.verify.words import series_name, time_of
 from server.verify.writers import Gap
 
-ENGINE_ONLY = ("late_total", "squeezed", "expired")
-"""What depends on the order in which panes are closed, and is left to the engine."""
+ENGINE_ONLY = ("squeezed", "expired")
+"""What depends on when panes are closed, for lack of memory too, and is left to the engine."""
+REFUSED_BYTES = 4 << 20
+"""Of the refused rows that are kept, whatever their number."""
+_HEAD_BYTES = 640
+"""More than a refused row takes besides its content, its message and the name of its field."""
 
 REPAIRED = "damaged"
 """Why rows count as rejected that `streamgauge repair` has found missing."""
@@ -44,6 +48,7 @@ def check_log(report: Report, scratch: Scratch, recount: Recount) -> None:
             scratch.in_panes, expected,
         )  # fmt: skip
     _compare_series(report, scratch, recount)
+    _compare_refused(report, scratch.refused(), list(recount.refused))
     _name_gaps(report, recount)
 
 
@@ -102,6 +107,22 @@ def _compare_series(report: Report, scratch: Scratch, recount: Recount) -> None:
         report, "replay_series", "in the engine's account after the replay", "in the recount", engine.catalogue.keys,
         (engine.lifetime.counts(), engine.lifetime.sums()), (count, total), scale,
     )  # fmt: skip
+
+
+def _compare_refused(report: Report, kept: list[Refused], expected: list[Refused]) -> None:
+    """The kept refused rows must be the newest ones of the log: as many as may be, or as fit."""
+    for mine, theirs in zip(reversed(kept), reversed(expected), strict=False):
+        if mine != theirs:
+            place = f"row {theirs[1]:,} of those that entry {theirs[0]:,} says were refused"
+            report.differ("refused", f"{place} is not kept as it stands in the log", first=theirs[0], row=theirs[1])
+            return
+    beyond = expected[-len(kept) - 1 :] if len(kept) < len(expected) else expected
+    at_most = sum(len(row.content) + 6 * len(row.message + (row.field or "")) + _HEAD_BYTES for *_, row in beyond)
+    if len(kept) > len(expected) or (len(kept) < len(expected) and at_most < REFUSED_BYTES):
+        report.differ(
+            "refused", f"{len(kept):,} refused rows are kept, they should be {len(expected):,}",
+            len(kept), len(expected),
+        )  # fmt: skip
 
 
 def _grown(column: Any, size: int) -> Any:

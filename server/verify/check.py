@@ -7,6 +7,7 @@ take longer than two checkpoints do; where it did, all begins anew.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
@@ -113,7 +114,8 @@ class _Check:
         window.forget(held.stamp)
         names = Names(held.keys, options.max_series, options.max_series_per_name)
         tables, writers = Tables(held.tables, MAX_TABLES), Writers(dict(held.writers))
-        return Recount(names, tables, window, writers, options.lateness, held.stamp)
+        refused = deque(held.refused, options.max_rejects)
+        return Recount(names, tables, window, writers, options.lateness, held.stamp, refused=refused)
 
     # the log
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.model import OTHER_LABEL, Batch, Codes, Flags, pack_series_key, parse_series_key
+from engine.model import COUNTER, DELTA, OTHER_LABEL, Batch, Codes, Flags, pack_series_key, parse_series_key
 
 _END = b"\xff"
 UNKNOWN = -1
@@ -45,6 +45,16 @@ class Names:
         other = pack_series_key(parsed.name, parsed.type, parsed.temporality, "", [(OTHER_LABEL, "true")])
         known = self._numbers.get(other)
         return (self._add(other, name_of(other)) if known is None else known), True
+
+    def totals(self, series: Codes) -> Flags:
+        """Which of some series are running totals: counters that do not say that they are deltas, and no __other__."""
+        distinct, places = np.unique(series, return_inverse=True)
+        return np.array([self._is_total(number) for number in distinct.tolist()], np.bool_)[places]
+
+    def _is_total(self, number: int) -> bool:
+        key = parse_series_key(self.keys[number])
+        takes_others = len(key.labels) == 1 and key.labels[0][0] == OTHER_LABEL
+        return key.type == COUNTER and key.temporality != DELTA and not takes_others
 
     def _add(self, key: bytes, name: bytes) -> int:
         number = self._numbers[key] = len(self.keys)

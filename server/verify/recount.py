@@ -5,17 +5,20 @@ Rows with an id and requests with a key are looked at one by one, all others as 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from engine.growing import Growing
-from engine.model import Batch, Entry, Flags, KeyedRequest
+from engine.model import Batch, Entry, Flags, KeyedRequest, Reject
 from server.verify.names import UNKNOWN, Names, Tables
 from server.verify.window import EVENT, METRIC, REQUEST, Window
 from server.verify.writers import Writers
+
+Refused = tuple[int, int, int, Reject]
+"""A refused row that is kept: its entry's position, its number among those of the entry, its stamp, and itself."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class Counts:
     events: int = 0
     duplicate: int = 0
     late: int = 0
+    late_total: int = 0
     folded: int = 0
     repeated: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -53,6 +57,8 @@ class Recount:
     sum: Growing = field(default_factory=lambda: Growing(np.float64))
     magnitude: Growing = field(default_factory=lambda: Growing(np.float64))
     """Per series the sum of the values without their signs: what an error of a sum is measured against."""
+    refused: deque[Refused] = field(default_factory=deque)
+    """The newest refused rows that the log has kept, as many as may be kept at most; the newest last."""
 
     def take(self, entry: Entry, position: int, payload: bytes) -> None:
         """Counts an entry, in log order; payload: its bytes."""
@@ -64,6 +70,7 @@ class Recount:
         self.window.forget(self.stamp)
         self.total.received += entry.rows
         self.total.rejected.update(entry.rejected)
+        self.refused.extend((position, number, self.stamp, row) for number, row in enumerate(entry.rejects))
         size = 0 if entry.batch is None else len(entry.batch)
         again, events_again = np.zeros(size, np.bool_), np.zeros(len(entry.events), np.bool_)
         for request in entry.requests:
@@ -105,7 +112,9 @@ class Recount:
         if lost.any():
             self.total.rejected["lost_series"] += int(lost.sum())
         self.total.accepted += int(kept.sum())
-        self.total.late += int((batch.times[kept] < self.stamp - self.lateness).sum())
+        late = batch.times[kept] < self.stamp - self.lateness
+        self.total.late += int(late.sum())
+        self.total.late_total += int(self.names.totals(owners.series[kept][late]).sum())
         self.total.folded += int(owners.folded[kept].sum())
         missing = len(self.names.keys) - len(self.count)
         if missing > 0:

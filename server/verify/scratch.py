@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from engine.engine import Engine, Options
-from engine.model import Codes, Entry, Flags, Floats, Ints
+from engine.model import Codes, Entry, Flags, Floats, Ints, Reject
 from engine.panes import Panes
 from server.store import Snapshot, Store
 from server.subscribers.rollups import restore
@@ -37,6 +37,8 @@ class Held:
     open_magnitude: Floats
     ever_count: Ints
     ever_sum: Floats
+    refused: list[tuple[int, int, int, Reject]]
+    """The kept rows that were refused, the newest last; see server.verify.recount."""
 
 
 class Scratch:
@@ -65,6 +67,10 @@ class Scratch:
         """Rows of open panes, and of those that were closed since the checkpoint."""
         return self.engine.open_samples + self.engine.pending_samples + self._let_go
 
+    def refused(self) -> list[tuple[int, int, int, Reject]]:
+        """The refused rows that the engine keeps now, the newest last."""
+        return [(*kept[:3], kept.reject) for kept in self.engine.rejects.newest_first()][::-1]
+
     def _hold(self) -> Held:
         engine = self.engine
         size = len(engine.catalogue)
@@ -83,7 +89,7 @@ class Scratch:
         return Held(
             engine.position, engine.stamp, engine.generation, engine.ledger.as_dict(), engine.stored, engine.rolled,
             list(engine.catalogue.keys), engine.writers.state(), tables, count, total, magnitude,
-            engine.lifetime.counts().copy(), engine.lifetime.sums().copy(),
+            engine.lifetime.counts().copy(), engine.lifetime.sums().copy(), self.refused(),
         )  # fmt: skip
 
 

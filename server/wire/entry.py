@@ -24,7 +24,7 @@ is numbered.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,7 +40,8 @@ _OLD_HEAD = struct.Struct("<BBHIqQQII")
 _HEAD = struct.Struct("<BBHIqQQIIQ")
 _TABLE = struct.Struct("<I")
 _KEY = b"\xfd"
-_FEW = 32  # of which Python finds the highest faster than numpy
+_FEW = [struct.Struct(f"<{rows}I").unpack_from for rows in range(33)]
+"""So few codes Python reads faster than numpy finds the highest of them."""
 
 
 class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -95,79 +96,67 @@ def _column(values: NDArray[Any], dtype: str) -> memoryview:
     return np.ascontiguousarray(values, dtype).data
 
 
-class _Head(NamedTuple):
-    numbered: bool
-    rows: int
-    keys: int
-    key_bytes: int
-    at: int
-    """Where the columns begin."""
-
-    @property
-    def end(self) -> int:
-        """Where the keys end."""
-        return self.at + 20 * self.rows + self.key_bytes + (_TABLE.size + 4 * self.keys if self.numbered else 0)
-
-
 def unpack_entry(payload: bytes | bytearray | memoryview) -> Entry:
-    """The entry of a payload; its columns are read-only views of the payload. ValueError for anything else."""
-    entry, head, has_batch = _unpack_head(payload)
-    end = head.end
-    if len(payload) < end:
-        raise ValueError(f"entry of {len(payload)} bytes is cut off; its head says at least {end}")
-    ids: dict[int, bytes] = {}
-    if len(payload) > end:
-        ids = _unpack_rest(entry, memoryview(payload)[end:], head.rows)
-    if has_batch:
-        entry.batch = _unpack_batch(payload, head)
-        entry.batch.ids = ids
-    elif ids:
-        raise ValueError("an entry without a batch has ids of rows")
+    """The entry of a payload; its columns are read-only views of the payload. ValueError for anything else.
+
+    A replay does this for each entry, however small, so it is written to be cheap: few calls, no objects on the way.
+    """
+    size = len(payload)
+    version = payload[0] if size else VERSION
+    if version == VERSION and size >= _HEAD.size:
+        _, flags, zero, rows, stamp, epoch, sequence, keys, key_bytes, written = _HEAD.unpack_from(payload)
+        has_batch, numbered, at = bool(flags & _HAS_BATCH), bool(flags & _IS_NUMBERED), _HEAD.size
+        known = flags <= _HAS_BATCH | _IS_NUMBERED
+    elif version in (_SPELT, _NUMBERED) and size >= _OLD_HEAD.size:
+        _, flags, zero, rows, stamp, epoch, sequence, keys, key_bytes = _OLD_HEAD.unpack_from(payload)
+        has_batch, numbered, at = bool(flags), version == _NUMBERED, _OLD_HEAD.size
+        known, written = flags <= _HAS_BATCH, None
+    elif version in (_SPELT, _NUMBERED, VERSION):
+        raise ValueError(f"entry of {size} bytes is cut off")
+    else:
+        raise ValueError(f"entry of version {version}; this program reads versions 1 to {VERSION}")
+    if not known or zero or (not has_batch and (rows or keys or key_bytes or numbered)):
+        raise ValueError("the head of the entry contradicts itself")
+    end = at + 20 * rows + key_bytes + (_TABLE.size + 4 * keys if numbered else 0)
+    if size < end:
+        raise ValueError(f"entry of {size} bytes is cut off; its head says at least {end}")
+    batch = _unpack_batch(payload, at, rows, keys, key_bytes, numbered) if has_batch else None
+    entry = Entry(stamp, epoch, sequence, batch, written=written)
+    if size > end:
+        ids = _unpack_rest(entry, memoryview(payload)[end:], rows)
+        if batch is not None:
+            batch.ids = ids
+        elif ids:
+            raise ValueError("an entry without a batch has ids of rows")
     return entry
 
 
-def _unpack_head(payload: bytes | bytearray | memoryview) -> tuple[Entry, _Head, bool]:
-    """The entry so far, its head, and whether it has a batch."""
-    version = payload[0] if len(payload) else VERSION
-    if version not in (_SPELT, _NUMBERED, VERSION):
-        raise ValueError(f"entry of version {version}; this program reads versions 1 to {VERSION}")
-    shape = _HEAD if version == VERSION else _OLD_HEAD
-    if len(payload) < shape.size:
-        raise ValueError(f"entry of {len(payload)} bytes is cut off")
-    _, flags, zero, rows, stamp, epoch, sequence, keys, key_bytes, *more = shape.unpack_from(payload)
-    has_batch, numbered = bool(flags & _HAS_BATCH), version == _NUMBERED or bool(flags & _IS_NUMBERED)
-    known = flags <= (_HAS_BATCH | _IS_NUMBERED if version == VERSION else _HAS_BATCH)
-    if not known or zero or (not has_batch and (rows or keys or key_bytes or numbered)):
-        raise ValueError("the head of the entry contradicts itself")
-    entry = Entry(stamp, epoch, sequence, written=more[0] if more else None)
-    return entry, _Head(numbered, rows, keys, key_bytes, shape.size), has_batch
-
-
-def _unpack_batch(payload: bytes | bytearray | memoryview, head: _Head) -> Batch:
-    at, rows = head.at, head.rows
+def _unpack_batch(
+    payload: bytes | bytearray | memoryview, at: int, rows: int, keys: int, key_bytes: int, numbered: bool
+) -> Batch:
+    """at: where the columns begin."""
     times = np.frombuffer(payload, "<i8", rows, at)
     values = np.frombuffer(payload, "<f8", rows, at + 8 * rows)
     codes = np.frombuffer(payload, "<i4", rows, at + 16 * rows)
+    # A negative code is a huge one, so that one comparison does for both ends.
+    highest = max(_FEW[rows](payload, at + 16 * rows)) if 0 < rows < len(_FEW) else _highest(codes)
     at += 20 * rows
     table = None
-    if head.numbered:
-        (number,) = _TABLE.unpack_from(payload, at)
-        table = Table(number, np.frombuffer(payload, "<i4", head.keys, at + _TABLE.size))
-        at += _TABLE.size + 4 * head.keys
-    keys = bytes(payload[at : at + head.key_bytes]).split(_KEY) if head.keys else []
-    if len(keys) != head.keys or (not head.keys and head.key_bytes):
-        raise ValueError(f"entry with {len(keys)} series keys where its head says {head.keys}")
-    if rows and _highest(codes) >= (head.keys if table is None else MAX_NUMBER):
+    if numbered:
+        table = Table(_TABLE.unpack_from(payload, at)[0], np.frombuffer(payload, "<i4", keys, at + _TABLE.size))
+        at += _TABLE.size + 4 * keys
+        if not table.id or (keys and _highest(table.numbers) >= MAX_NUMBER):
+            raise ValueError("the entry gives a series key a number that is none")
+    spelt = bytes(payload[at : at + key_bytes]).split(_KEY) if keys else []
+    if len(spelt) != keys or (not keys and key_bytes):
+        raise ValueError(f"entry with {len(spelt)} series keys where its head says {keys}")
+    if rows and highest >= (keys if table is None else MAX_NUMBER):
         raise ValueError("a row of the entry names a series key that is not there")
-    if table is not None and (not table.id or int(table.numbers.view(np.uint32).max(initial=0)) >= MAX_NUMBER):
-        raise ValueError("the entry gives a series key a number that is none")
-    return Batch(keys, codes, values, times, table=table)
+    return Batch(spelt, codes, values, times, {}, table)
 
 
 def _highest(codes: Codes) -> int:
-    """The highest code; a negative one is huge, so that one comparison does for both ends."""
-    unsigned = codes.view(np.uint32)
-    return max(unsigned.tolist()) if len(codes) <= _FEW else int(unsigned.max())
+    return int(codes.view(np.uint32).max(initial=0))
 
 
 def _unpack_rest(entry: Entry, rest: memoryview, rows: int) -> dict[int, bytes]:

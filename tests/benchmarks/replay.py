@@ -22,8 +22,8 @@ SAMPLES, SERIES, SECONDS = 10_000_000, 10_000, 60
 Size = Callable[[random.Random], int]
 MIXES: tuple[tuple[str, Size, float | None], ...] = (
     ("in entries of 1 to 1,000", lambda dice: dice.randint(1, 1000), 5.0),
-    ("as many entries of 10 as of 100 and of 1,000", lambda dice: int(10 ** dice.uniform(0, 3)), 5.0),
-    ("in entries of 20 single posts", lambda dice: 20, None),
+    ("as many entries of 10 as of 100 and of 1,000", lambda dice: int(10 ** dice.uniform(0, 3)), 4.0),
+    ("in entries of 20 single posts", lambda dice: 20, 10.0),
 )
 
 

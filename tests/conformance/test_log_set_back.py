@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from server.log import LogUnavailable
 from server.log.redis_held import HELD_MS, Held
 from server.log.redis_names import SEQUENCE_BITS, format_id
 from server.log.redis_streams import RedisLog
@@ -94,6 +96,32 @@ async def test_what_is_not_held_any_more_is_said_and_never_used_again(
     gone = [] if all_of_it else [b"0"]
     assert [r.payload for r in await read(log, 0, last)] == [*gone, b"95", b"96", b"97", b"98", b"99", b"last"]
     await log.close()
+
+
+async def test_a_start_after_a_loss_that_was_not_put_back_says_so_and_goes_on(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = await RedisLog.open(server.url)
+    log._held = Held(max_bytes=2)
+    await log.append(b"0")
+    before = kept(server)
+    positions = [await log.append(b"%d" % i) for i in range(1, 9)]
+    await read(log, 0, positions[-1])
+    log._held = Held(max_bytes=0)
+    log._held.appended(positions[-1])
+    await set_back(server, before)
+    with contextlib.suppress(LogUnavailable):
+        await log.last()  # over the old connection
+    assert await log.last() == positions[-1], "the new one has noticed it"
+    await log.close()
+    again = await RedisLog.open(server.url)
+    newest = await again.newest()
+    assert newest < positions[0] and await again.last() == positions[-1]
+    caplog.clear()
+    await again.start_after(0)
+    assert "Redis has lost the entries" in caplog.text
+    assert [record.payload for record in await read(again, 0, newest)] == [b"0"]
+    await again.close()
 
 
 async def test_two_that_read_the_same_stream_put_it_back_once(server: RedisServer) -> None:

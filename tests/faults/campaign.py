@@ -13,6 +13,7 @@ from tests.faults.account import Account
 from tests.faults.numbers import LOAD_SECONDS, LONG, by_size, pick, progress
 from tests.faults.recounts import recount
 from tests.faults.senders import Load, Sender, under_load
+from tests.faults.slow import timed_start
 from tests.faults.traffic import NAMES, Writer
 from tests.support import ROOT, Streamgauge, position, wait_until
 
@@ -57,6 +58,8 @@ class Campaign:
         self.compared = 0
         self.verified = 0
         self.slowest_start = 0.0
+        self.slow_starts: list[str] = []
+        """What each start has waited for that took long."""
 
     def begin(self) -> None:
         """Starts the servers."""
@@ -168,9 +171,11 @@ class Campaign:
             self.kills += 1
 
     def _start(self, server: Streamgauge) -> None:
-        begun = time.monotonic()
-        server.start(START)
-        self.slowest_start = max(self.slowest_start, time.monotonic() - begun)
+        took, story = timed_start(server, START)
+        self.slowest_start = max(self.slowest_start, took)
+        if story:
+            self.slow_starts.append(story)
+            progress(f"{self.name}: {story}")
 
     def refusals(self) -> Counter[str]:
         """How often each code of a refusal was answered."""
@@ -182,13 +187,14 @@ class Campaign:
         murky = ""
         if account.murky:
             murky = f", the increase of {len(account.murky)} of {len(account.points)} totals left out"
+        slow = "".join(f"; {' |'.join(story.splitlines())}" for story in self.slow_starts[:3])
         kinds = ", ".join(f"{count} at {kind}" for kind, count in sorted(self.kinds.items()))
         kills = f"{self.kills} kills in {sum(self.kinds.values())} rounds ({kinds}); " if kinds else ""
         return (
             f"{kills}{account.metrics} samples and {account.events} events exact ({account.late} late, "
             f"{account.unanswered} requests repeated), {self.compared} numbers compared{murky}, "
             f"verify agreed {self.verified} times; "
-            f"slowest start {self.slowest_start:.1f} s"
+            f"slowest start {self.slowest_start:.1f} s{slow}"
         )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import engine as engine_module
-from engine import slots
+from engine import slots, tables
 from engine.engine import Options
 from engine.joining import apply_all
 from engine.levels import Retention
@@ -62,15 +62,20 @@ def entries(script: list[Any]) -> Iterator[Entry]:
 
 
 @settings(SETTINGS, max_examples=200)
-@given(scripts, st.lists(st.integers(1, 30), min_size=1), st.booleans(), st.sampled_from([1, 20, 65_536]))
-def test_joined_is_one_by_one(script: list[Any], cuts: list[int], short: bool, check_every: int) -> None:
+@given(
+    scripts, st.lists(st.integers(1, 30), min_size=1), st.booleans(), st.sampled_from([1, 20, 65_536]),
+    st.sampled_from([2, 64]),
+)
+def test_joined_is_one_by_one(
+    script: list[Any], cuts: list[int], short: bool, check_every: int, most_tables: int
+) -> None:
     options = Options(
         lateness=LATENESS, retention=SHORT if short else Retention(), raw_samples=10, pane_memory=3000,
         max_series_per_name=5,
     )  # fmt: skip
     alone, joined = World(options, recount=False), World(options, recount=False)
     given = list(enumerate(entries(script), 1))
-    with patch.object(engine_module, "CHECK_EVERY", check_every):
+    with patch.object(engine_module, "CHECK_EVERY", check_every), patch.object(tables, "MAX_TABLES", most_tables):
         delivered: list[Any] = []
         for _, one in given:
             delivered += told(alone.apply(one)[1])
@@ -84,6 +89,7 @@ def test_joined_is_one_by_one(script: list[Any], cuts: list[int], short: bool, c
     assert joined.state() == alone.state()
     assert joined.engine.ledger == alone.engine.ledger
     assert joined.engine.events == alone.engine.events
+    assert list(joined.engine.tables.state()) == list(alone.engine.tables.state()), "the one used last at the end"
     assert {at: [part.start.tolist() for part in slot.parts()] for at, slot in joined.engine.pending.items()} == {
         at: [part.start.tolist() for part in slot.parts()] for at, slot in alone.engine.pending.items()
     }

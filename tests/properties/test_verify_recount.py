@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +21,9 @@ from engine.checkpoint import decode
 from engine.dedup import Bound
 from engine.engine import Options
 from engine.levels import DAY, HOUR, LEVELS, MINUTE, PACKED, Retention, level_of
-from engine.model import Batch, Entry, Event, KeyedRequest
+from engine.model import Batch, Entry, Event, KeyedRequest, Reject
 from engine.panes import ALL
+from engine.rejects import Rejects
 from engine.rollup import BlockId
 from server.log import Hole, Record
 from server.numbering import Numbering
@@ -35,7 +37,7 @@ from tests.engine_support import KEYS, T0, World
 SHORT = Retention((3 * MINUTE, 2 * HOUR, 3 * DAY, 20 * DAY))
 OPTIONS = Options(
     lateness=20_000, retention=SHORT, max_series=7, max_series_per_name=4, pane_memory=900,
-    dedup=Bound(keys=6, age=2 * HOUR),
+    dedup=Bound(keys=6, age=2 * HOUR), max_rejects=3,
 )  # fmt: skip
 PATIENT = replace(OPTIONS, retention=Retention(SHORT.keep, patient=True))
 either = st.sampled_from([OPTIONS, PATIENT])
@@ -115,6 +117,10 @@ class Server:
     def _made(self, drawn: Drawn) -> Entry:
         writer = drawn.writer
         entry = Entry(self.stamp, rejected={"bad_value": drawn.rejected} if drawn.rejected else {})
+        entry.rejects = [
+            Reject("metric", row, "bad_value", f"no number in {self.stamp}", "value", b'{"value": "x"}', False)
+            for row in range(drawn.rejected)
+        ]
         if drawn.rows:
             codes, moments, found, ids = zip(*drawn.rows, strict=True)
             named = {row: bytes([number]) * 16 for row, number in enumerate(ids) if number}
@@ -284,6 +290,31 @@ def test_a_row_too_many_in_any_block_is_noticed(script: list[Any], options: Opti
     rows.state["count"][data.draw(st.integers(0, len(rows) - 1))] += 1
     blocks[changed] = generation, encode(rows)
     assert verified(server, server.payloads, lambda: None).code == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_refused_rows_that_are_not_kept_as_the_log_has_them_are_noticed(kept: int) -> None:
+    server, add = Server(), Rejects.add
+    for number in (1, 2, 2):
+        server.play(Drawn(1000, 1, False, False, [], [], 0, 0, number))
+    assert verified(server, server.payloads, lambda: None).code == 0
+
+    def broken(self: Rejects, position: int, stamp: int, rows: Sequence[Reject]) -> None:
+        add(self, position, stamp, [row._replace(reason="other") for row in rows] if kept == 3 else rows[:kept])
+
+    with patch.object(Rejects, "add", broken):
+        report = verified(server, server.payloads, lambda: None)
+    assert report.code == 1 and {found.kind for found in report.differences} == {"refused"}
+
+
+def test_late_running_totals_are_recounted() -> None:
+    server = Server(OPTIONS)
+    for age in (0, 30_000):
+        server.play(Drawn(1000, 1, True, False, [(key, age, 5.0, 0) for key in range(3)], [], 0, 0, 0))
+    report = verified(server, server.payloads, server.ledger)
+    assert report.code == 0 and report.recount["late"] == 3 and report.recount["late_total"] == 2
+    wrong = verified(server, server.payloads, lambda: {**server.ledger(), "late_total": 3})
+    assert [found.where["count"] for found in wrong.differences] == ["late_total"]
 
 
 def _rows(payload: bytes) -> int:

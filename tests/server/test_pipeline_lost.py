@@ -11,10 +11,11 @@ import pytest
 
 from engine.engine import Engine
 from engine.model import Batch, Entry, pack_series_key
+from server import pipeline as pipeline_module
 from server.backlog import Backlog
 from server.log import LogUnavailable, Record
 from server.pipeline import Pipeline
-from server.wire.entry import unpack_entry
+from server.wire.entry import pack_entry, unpack_entry
 
 
 class Forgetful:
@@ -38,7 +39,7 @@ class Forgetful:
         while True:
             yield [await self._records.get()]
 
-    async def last(self) -> int:
+    async def newest(self) -> int:
         return len(self.payloads)
 
 
@@ -90,3 +91,38 @@ async def test_keys_are_spelt_again_after_a_setback(river: tuple[Forgetful, Pipe
     assert [await spelt() for _ in range(3)] == [1, 0, 0]
     log.setbacks = 1
     assert [await spelt() for _ in range(2)] == [1, 0]
+
+
+async def test_a_replay_does_not_wait_for_what_the_log_has_lost_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipeline_module, "REPLAY_WATCH_SECONDS", 0.02)
+    log: Any = Forgetful()
+    for stamp in (1, 2):
+        await log.append(pack_entry(Entry(stamp)))
+    log.lose = True
+    await log.append(pack_entry(Entry(3)))
+    engine = Engine()
+    pipeline = Pipeline(log, engine, Backlog(engine, 60, 1 << 30))
+    tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(pipeline.tick())]
+    await asyncio.sleep(0.2)
+    assert engine.position == 2 and not pipeline._caught_up.is_set(), "it waits for the third"
+    del log.payloads[-1]
+    async with asyncio.timeout(5):
+        await pipeline.caught_up()
+    assert "has lost those up to 3" in caplog.text
+    for task in tasks:
+        task.cancel()
+
+
+async def test_nobody_waits_for_a_pipeline_that_has_ended(river: tuple[Forgetful, Pipeline]) -> None:
+    log, pipeline = river
+    log.lose = True
+    waiting = asyncio.create_task(pipeline.submit(entry()))
+    await asyncio.sleep(0.05)
+    log._records.put_nowait(Record(2, b"no entry", None))
+    async with asyncio.timeout(5):
+        with pytest.raises(LogUnavailable, match="the server ends"):
+            await waiting
+        with pytest.raises(LogUnavailable, match="the server ends"):
+            await pipeline.submit(entry())

@@ -212,3 +212,20 @@ def test_what_cannot_be_packed_is_refused() -> None:
 def test_a_rejected_row_that_is_none_is_refused(reject: Reject) -> None:
     with pytest.raises(ValueError, match="rejected row"):
         unpack_entry(pack_entry(Entry(1, rejects=[reject])))
+
+
+@pytest.mark.parametrize("rows", [1, 32, 33])
+@pytest.mark.parametrize("code", [-1, 2, (1 << 31) - 1, MAX_NUMBER])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_code_beyond_the_keys_or_below_0_is_refused_in_long_and_short_entries(
+    rows: int, code: int, numbered: bool
+) -> None:
+    codes, table = np.zeros(rows, np.int32), Table(1, np.array([0, 1], np.int32)) if numbered else None
+    codes[rows // 2] = code
+    batch = Batch([b"cu\xffa", b"cu\xffb"], codes, np.zeros(rows), np.zeros(rows, np.int64), table=table)
+    payload = pack_entry(Entry(1, batch=batch))
+    if numbered and code == 2:  # one that an earlier entry may have explained
+        assert unpack_entry(payload).batch is not None
+        return
+    with pytest.raises(ValueError, match="names a series key that is not there"):
+        unpack_entry(payload)
