@@ -294,7 +294,7 @@ def test_a_row_too_many_in_any_block_is_noticed(script: list[Any], options: Opti
 
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_refused_rows_that_are_not_kept_as_the_log_has_them_are_noticed(kept: int) -> None:
-    server, add = Server(), Rejects.add
+    server, add = Server(OPTIONS), Rejects.add
     for number in (1, 2, 2):
         server.play(Drawn(1000, 1, False, False, [], [], 0, 0, number))
     assert verified(server, server.payloads, lambda: None).code == 0
