@@ -92,6 +92,15 @@ class Window:
         self._chunks.append((number, _stamp_of(new[-1])))
         return b"".join(new)
 
+    def take_back(self, number: int, chunk: bytes | None) -> None:
+        """The store has not got the newest chunk after all: what is in it comes with the next."""
+        if chunk is None:
+            return
+        size = _PACKED.size
+        self._new[:0] = [chunk[at : at + size] for at in range(0, len(chunk), size)]
+        if self._chunks and self._chunks[-1][0] == number:
+            self._chunks.pop()
+
     def oldest_chunk(self, newest: int) -> int:
         """The number of the oldest stored chunk that still holds a remembered key; newest + 1 when none does."""
         while self._chunks and (not self._order or self._chunks[0][1] < self._oldest()):

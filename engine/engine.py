@@ -7,16 +7,18 @@ panes of the finest level that still keeps their time. A flush hands the pending
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from engine import dedup, levels, panes, repeats
+from engine.flushes import Shared
 from engine.kernels.grouping import group
 from engine.ledger import Ledger
 from engine.levels import SPANS, WIDTHS, Retention, floor
 from engine.lifetime import Lifetime
-from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints
+from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints, Mark
 from engine.newest import Newest
 from engine.rejects import Rejects
 from engine.series import Catalogue
@@ -46,6 +48,8 @@ class Options:
     raw_samples: int = 10_000
     dedup: dedup.Bound = field(default_factory=dedup.Bound)
     max_rejects: int = 1000
+    shared: bool = False
+    """Whether other processes follow the same log, and its owner alone writes to the store."""
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class Delivery:
     values: Floats
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(row, event)."""
+    marks: Sequence[Mark] = ()
 
 
 Slots = dict[tuple[int, int], Slot]
@@ -101,6 +106,7 @@ class Engine:
         """Samples in panes that finished flushes have handed to the store."""
         self.rejects = Rejects(self.options.max_rejects)
         self.writers = Writers()
+        self.shared = Shared() if self.options.shared else None
         self.flushed_series = 0
         self.flushed_position = 0
         """The log position up to which the store holds the events."""
@@ -122,6 +128,10 @@ class Engine:
         repeats.find(entry, applied, self.seen, self.ledger)
         delivery = self._deliver(entry, applied)
         self.relieve()
+        if entry.marks and self.shared is not None:
+            delivery.marks = entry.marks
+            for mark in entry.marks:
+                self.shared.take(self, mark)
         return applied, delivery
 
     def is_repeated(self, entry: Entry) -> bool:
@@ -177,11 +187,6 @@ class Engine:
         ledger = self.ledger
         held = self.open_samples + self.pending_samples + self.stored + ledger.expired
         return ledger.balanced and ledger.accepted == held
-
-    def thaw(self) -> None:
-        """The frozen panes and events are in the store: lets go of them here."""
-        self.stored += sum(slot.samples for slot in self.frozen.values())
-        self.frozen, self.frozen_events = {}, []
 
     def _deliver(self, entry: Entry, applied: Applied) -> Delivery:
         events = list(enumerate(entry.events))

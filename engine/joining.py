@@ -41,7 +41,7 @@ def apply_all(engine: Engine, entries: Sequence[Placed]) -> Iterator[Delivery]:
 
 
 def _plain(entry: Entry) -> bool:
-    more = entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects
+    more = entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects or entry.marks
     return not more and (entry.batch is None or not entry.batch.ids)
 
 

@@ -141,13 +141,24 @@ class Reject(NamedTuple):
     """Of a request with an Idempotency-Key: a hash that the same row has whenever the request is repeated."""
 
 
+class Mark(NamedTuple):
+    """What the processes that follow one log tell one another in it; see engine.flushes for the flushes' kinds."""
+
+    kind: str
+    number: int = 0
+    fence: int = 0
+    bounds: tuple[int, ...] = ()
+    text: str = ""
+
+
 @dataclass(slots=True)
 class Entry:
     """One log entry: all that arrived in one tick of the writer's event loop. An entry with nothing in it is a tick.
 
     epoch and sequence name the writer's life and count its entries, so that a repeated append is seen and skipped.
     stamp is the arrival time, never decreasing within a log. rejected counts the rows refused at the edge by reason;
-    rejects are some of them as they came. sketched names the metrics for which `unique` is asked from here on.
+    rejects are some of them as they came. sketched names the metrics for which `unique` is asked from here on. marks
+    are for the processes that follow the log.
     written is how many rows the writer had handed to the log before this entry in its life, without those of appends
     that it knew to have failed; None where the entry does not say.
     """
@@ -162,6 +173,7 @@ class Entry:
     sketched: list[str] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     written: int | None = 0
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def rows(self) -> int:

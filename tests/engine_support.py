@@ -14,6 +14,7 @@ import numpy as np
 from engine import checkpoint
 from engine.aggregates import find
 from engine.engine import Delivery, Engine, Options
+from engine.flushes import BEGIN, DONE, Frozen, freeze, thaw
 from engine.levels import LEVELS, WIDTHS, floor, level_of
 from engine.model import (
     COUNTER,
@@ -28,6 +29,7 @@ from engine.model import (
     Entry,
     Event,
     KeyedRequest,
+    Mark,
     pack_series_key,
 )
 from engine.panes import ALL, Panes
@@ -36,7 +38,7 @@ from engine.query.execute import execute
 from engine.query.follow import Follower
 from engine.query.plan import Limits
 from engine.query.value import Query
-from engine.rollup import BlockId, Pending, roll
+from engine.rollup import BlockId, roll
 from server.wire.blocks import Block, encode
 from tests.recount import Answer, Oracle
 
@@ -109,13 +111,9 @@ def ask(
 class Flushing:
     """A flush between its two halves."""
 
-    pending: Pending
+    taken: Frozen
     header: dict[str, Any]
     arrays: checkpoint.Arrays
-    position: int
-    series: list[bytes]
-    chunk: bytes | None
-    oldest_chunk: int
 
 
 @dataclass(slots=True)
@@ -167,42 +165,49 @@ class World:
         return applied, delivery
 
     def begin_flush(self) -> None:
-        """What a flush does between two entries."""
+        """What a flush does between two entries; where the log is shared, in one of its own."""
         assert self.flushing is None
-        engine = self.engine
-        generation = engine.generation + 1
-        engine.frozen, engine.pending = engine.pending, {}
-        engine.frozen_events, engine.events = engine.events, []
-        header, arrays = checkpoint.capture(engine)
-        self.flushing = Flushing(
-            Pending(
-                engine.frozen, engine.closed, engine.rolled, engine.horizons, self.options.retention.patient
-            ), header, arrays, engine.position,
-            engine.catalogue.keys[engine.flushed_series :],
-            engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
-        )  # fmt: skip
+        shared = self.engine.shared
+        if shared is None:
+            taken = freeze(self.engine)
+        else:
+            self.mark(Mark(BEGIN, self.engine.generation + 1, shared.fence))
+            assert shared.frozen is not None
+            taken = shared.frozen
+        self.flushing = Flushing(taken, *checkpoint.capture(self.engine))
 
     def end_flush(self) -> None:
         """What it does on its thread, and then between two entries again."""
-        job, engine = self.flushing, self.engine
+        job = self.flushing
         assert job is not None
-        generation = engine.generation + 1
-        needless = self.stored(0, 0, job.pending.rolled[0]) if job.pending.patient else []
-        blocks, rolled = roll(job.pending, engine.catalogue, self.read, self.stored)
+        rolled = self.store(job)
+        self.flushing = None
+        shared = self.engine.shared
+        if shared is None:
+            thaw(self.engine, job.taken, rolled)
+        else:
+            self.mark(Mark(DONE, job.taken.generation, shared.fence, rolled))
+        self.check_balance()
+
+    def store(self, job: Flushing) -> tuple[int, ...]:
+        """Writes a flush to the store; the new `rolled`."""
+        taken = job.taken
+        pending, generation = taken.pending, taken.generation
+        needless = self.stored(0, 0, pending.rolled[0]) if pending.patient else []
+        blocks, rolled = roll(pending, self.engine.catalogue, self.read, self.stored)
         data = checkpoint.encode(job.header | {"generation": generation, "rolled": list(rolled)}, job.arrays)
         self.blocks = {block: data for block, data in self.blocks.items() if block not in needless}
         self.blocks.update((block, (generation, encode(rows))) for block, rows in blocks.items())
-        self.series += job.series
-        if job.chunk:
-            self.chunks[generation] = job.chunk
-        self.chunks = {number: chunk for number, chunk in self.chunks.items() if number >= job.oldest_chunk}
-        engine.thaw()
-        engine.generation, engine.rolled = generation, rolled
-        engine.flushed_series += len(job.series)
-        engine.flushed_position = job.position
-        self.flushing = None
-        self.check_balance()
-        self.saved = Saved(data, job.position, dict(self.blocks), list(self.series), dict(self.chunks))
+        self.series = [*self.series[: taken.known], *taken.series]
+        if taken.chunk:
+            self.chunks[generation] = taken.chunk
+        self.chunks = {number: chunk for number, chunk in self.chunks.items() if number >= taken.oldest_chunk}
+        self.saved = Saved(data, taken.position, dict(self.blocks), list(self.series), dict(self.chunks))
+        return rolled
+
+    def mark(self, mark: Mark) -> None:
+        """Appends a mark to the log and applies it."""
+        self.apply(Entry(self.engine.stamp, marks=[mark]))
 
     def flush(self) -> None:
         """A whole flush."""

@@ -13,16 +13,17 @@ import logging
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine import checkpoint
 from engine.engine import Delivery, Engine
 from engine.errors import BadCheckpoint
+from engine.flushes import Frozen, freeze, thaw
 from engine.levels import HOUR, LEVELS, PACKED, floor, folded_at
 from engine.model import Event
 from engine.panes import ALL, Panes
-from engine.rollup import BlockId, Pending, roll
+from engine.rollup import BlockId, roll
 from server.backlog import FLUSH_BYTES, Backlog
 from server.log import Log, LogUnavailable
 from server.store import BlockKey, Flush, Store, StoreDamaged, StoredEvent, StoreUnavailable, StoreVersion
@@ -44,19 +45,13 @@ _WAY_OUT = (
 
 @dataclass(slots=True)
 class _Job:
-    """One flush under way."""
+    """One flush under way: what it takes, and the engine's state without that."""
 
-    generation: int
-    position: int
-    pending: Pending
+    taken: Frozen
     header: dict[str, Any]
     arrays: checkpoint.Arrays
-    encoded: list[bytes]
+    encoded: list[bytes] = field(default_factory=list)
     """The arrays as bytes, once they are."""
-    events: list[tuple[int, int, Event]]
-    series: list[tuple[int, bytes]]
-    chunk: bytes | None
-    oldest_chunk: int
 
 
 class Rollups:
@@ -153,25 +148,30 @@ class Rollups:
         self._due.clear()
         begun = time.perf_counter()
         self.backlog.begun()
-        job = self._begin()
         try:
+            job = await self._begin()
             written, rolled, waited = await self._write_at_last(job)
-            self.engine.thaw()
+            await self._end(job.taken, rolled)
         finally:
             self.backlog.ended()
-        self.engine.generation, self.engine.rolled = job.generation, rolled
-        self.engine.flushed_series += len(job.series)
-        self.engine.flushed_position = job.position
         self._flushed(written)
         try:
             await self.log.trim(self._trimmable)
         except LogUnavailable as error:  # the checkpoint is written; the next one trims further
             logger.warning("the log is not trimmed: %s", error)
-        self._trimmable = job.position
+        self._trimmable = job.taken.position
         self.flushes += 1
-        self.last_seconds = time.perf_counter() - begun - waited
         took = time.perf_counter() - begun
-        logger.debug("flush %d at position %d: %d blocks in %.3f s", job.generation, job.position, len(written), took)
+        self.last_seconds = took - waited
+        logger.debug(
+            "flush %d at position %d: %d blocks in %.3f s", job.taken.generation, job.taken.position, len(written), took
+        )
+
+    async def _begin(self) -> _Job:
+        return self._captured(freeze(self.engine))
+
+    async def _end(self, taken: Frozen, rolled: tuple[int, ...]) -> None:
+        thaw(self.engine, taken, rolled)
 
     async def _write_at_last(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...], float]:
         """Writes the job, again and again while the store or the log is not available and `run` is running.
@@ -190,47 +190,36 @@ class Rollups:
                 if not self._patient:
                     raise
                 self.backlog.failed(error)
-                logger.error("flush %d is tried again in %g s: %s", job.generation, pause, error)
+                logger.error("flush %d is tried again in %g s: %s", job.taken.generation, pause, error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._hurry.wait()
                 pause = min(2 * pause, MAX_RETRY_SECONDS)
 
-    def _begin(self) -> _Job:
-        engine = self.engine
+    def _captured(self, taken: Frozen) -> _Job:
+        """The job of a flush that has just taken what it writes."""
         self._entries = self._samples = 0
-        generation = engine.generation + 1
-        engine.frozen, engine.pending = engine.pending, {}
-        engine.frozen_events, engine.events = engine.events, []
-        header, arrays = checkpoint.capture(engine)
-        known = engine.flushed_series
-        self._catalogue = _checksum(engine.catalogue.keys[known:], self._catalogue)
+        header, arrays = checkpoint.capture(self.engine)
+        self._catalogue = _checksum(taken.series, self._catalogue)
         header["catalogue"] = self._catalogue
-        return _Job(
-            generation, engine.position,
-            Pending(engine.frozen, engine.closed, engine.rolled, engine.horizons, self._is_patient),
-            header, arrays, [], engine.frozen_events,
-            list(enumerate(engine.catalogue.keys[known:], known)),
-            engine.seen.take_chunk(generation), engine.seen.oldest_chunk(generation),
-        )  # fmt: skip
+        return _Job(taken, header, arrays)
 
     def _write(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...]]:
         if not job.encoded:
             job.encoded = checkpoint.encode_arrays(job.arrays)
             checkpoint.release(self.engine)
-        blocks, rolled = roll(
-            job.pending, self.engine.catalogue, self._read, self._list
-        )
-        job.header |= {"generation": job.generation, "rolled": list(rolled)}
+        taken = job.taken
+        blocks, rolled = roll(taken.pending, self.engine.catalogue, self._read, self._list)
+        job.header |= {"generation": taken.generation, "rolled": list(rolled)}
         flush = Flush(
-            job.generation, job.position, [checkpoint.encode_header(job.header, job.arrays), *job.encoded],
+            taken.generation, taken.position, [checkpoint.encode_header(job.header, job.arrays), *job.encoded],
             {BlockKey(*block): encode(rows, tight=self._is_patient) for block, rows in blocks.items()},
-            [stored_event(position, row, event) for position, row, event in job.events],
-            job.series,
-            [(job.generation, job.chunk)] if job.chunk else [],
-            job.oldest_chunk,
+            [stored_event(position, row, event) for position, row, event in taken.events],
+            list(enumerate(taken.series, taken.known)),
+            [(taken.generation, taken.chunk)] if taken.chunk else [],
+            taken.oldest_chunk,
             # What this flush packs goes with the next one: till then somebody may look for the single blocks.
-            job.pending.rolled[0] if job.pending.patient else 0,
+            taken.pending.rolled[0] if self._is_patient else 0,
         )  # fmt: skip
         self.store.write(flush)
         self.checkpoint_bytes = sum(map(len, flush.checkpoint))

@@ -14,7 +14,7 @@
         numbered: u32 id of the table, i32[keys] the number of each key
         the keys, joined by 0xFD (which occurs in no key: it is no byte of UTF-8)
         the rest in MessagePack, nothing where all of it is empty:
-        [ids, events, requests, rejected, sketched, rejects]
+        [ids, events, requests, rejected, sketched, rejects, marks]
 
 Little-endian. The columns are read in place; they begin at a multiple of 8, so they are aligned where the payload is.
 Versions 1 and 2 are read too: their head ends after 40 bytes, byte 1 is 0 or 1, the rest lacks rejects, and version 2
@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model import MAX_REJECT_BYTES, REJECT_KINDS, Batch, Codes, Entry, Event, KeyedRequest, Reject, Table
+from engine.model import MAX_REJECT_BYTES, REJECT_KINDS, Batch, Codes, Entry, Event, KeyedRequest, Mark, Reject, Table
 
 VERSION = 3
 _SPELT, _NUMBERED = 1, 2  # versions before
@@ -51,6 +51,7 @@ class _Rest(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     rejected: dict[str, int]
     sketched: list[str]
     rejects: list[Reject] = []
+    marks: list[Mark] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -86,9 +87,8 @@ def pack_entry(entry: Entry) -> bytes:
         )
     except struct.error as error:
         raise ValueError(f"a number of the entry is out of range: {error}") from error
-    rest = b""
-    if ids or entry.events or entry.requests or entry.rejected or entry.sketched or entry.rejects:
-        rest = _encode(_Rest(ids, entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects))
+    more = entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects, entry.marks
+    rest = _encode(_Rest(ids, *more)) if ids or any(more) else b""
     return b"".join((head, *columns, blob, rest))
 
 
@@ -182,4 +182,5 @@ def _unpack_rest(entry: Entry, rest: memoryview, rows: int) -> dict[int, bytes]:
         raise ValueError("the entry counts rejected rows below 0")
     entry.events, entry.requests = parts.events, parts.requests
     entry.rejected, entry.sketched, entry.rejects = parts.rejected, parts.sketched, parts.rejects
+    entry.marks = parts.marks
     return parts.ids

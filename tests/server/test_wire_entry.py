@@ -17,6 +17,7 @@ from engine.model import (
     Entry,
     Event,
     KeyedRequest,
+    Mark,
     Reject,
     Table,
     pack_series_key,
@@ -61,6 +62,12 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
+MARKS = st.builds(
+    Mark, TEXT, st.integers(0, 1 << 60), st.integers(0, 1 << 60),
+    st.lists(INT64, max_size=4).map(tuple), TEXT,
+)  # fmt: skip
+
+
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
     batch = draw(st.none() | batches())
@@ -78,14 +85,14 @@ def entries(draw: st.DrawFn) -> Entry:
     rejected = draw(st.dictionaries(TEXT, st.integers(0, 1 << 40), max_size=3))
     return Entry(
         draw(INT64), draw(UINT64), draw(UINT64), batch, events, requests, rejected, draw(st.lists(TEXT, max_size=3)),
-        draw(st.lists(REJECTS, max_size=3)), draw(UINT64),
+        draw(st.lists(REJECTS, max_size=3)), draw(UINT64), draw(st.lists(MARKS, max_size=2)),
     )  # fmt: skip
 
 
 def same(a: Entry, b: Entry) -> bool:
     """Equal, NaN by NaN and -0.0 by -0.0."""
     heads = [
-        (e.stamp, e.epoch, e.sequence, e.events, e.requests, e.rejected, e.sketched, e.rejects, e.written)
+        (e.stamp, e.epoch, e.sequence, e.events, e.requests, e.rejected, e.sketched, e.rejects, e.written, e.marks)
         for e in (a, b)
     ]
     if heads[0] != heads[1] or a.rows != b.rows or (a.batch is None) != (b.batch is None):
@@ -116,7 +123,7 @@ def test_a_cut_off_entry_is_refused(entry: Entry, data: st.DataObject) -> None:
     except ValueError:
         return
     # Only the part after the columns may be absent as a whole, and then there is nothing of it in the entry.
-    assert not (found.events or found.requests or found.rejected or found.sketched or found.rejects)
+    assert not (found.events or found.requests or found.rejected or found.sketched or found.rejects or found.marks)
     assert packed[:end] == pack_entry(found)
 
 
@@ -156,21 +163,22 @@ def check_sound(payload: bytes) -> None:
 @given(entries())
 @settings(deadline=None)
 def test_entries_of_versions_before_are_read(entry: Entry) -> None:
-    """Versions 1 and 2 had no `written` and no rejected rows; the second said by its number what is a flag now."""
-    entry.rejects, entry.written = [], None
+    """Versions 1 and 2 had no `written`, no rejected rows and no marks; the second said by its number what is a flag
+    now."""
+    entry.rejects, entry.marks, entry.written = [], [], None
     packed = pack_entry(entry)
     numbered = entry.batch is not None and entry.batch.table is not None
     _, _, _, *middle, _ = struct.unpack_from("<BBHIqQQIIQ", packed)
     old = struct.pack("<BBHIqQQII", 2 if numbered else 1, entry.batch is not None, 0, *middle) + packed[48:]
     if rest := _rest(entry):
         at = len(old) - len(rest)
-        old = old[:at] + b"\x95" + old[at + 1 : -1]
+        old = old[:at] + b"\x95" + old[at + 1 : -2]
     assert same(unpack_entry(old), entry)
 
 
 def _rest(entry: Entry) -> bytes:
     ids = entry.batch.ids if entry.batch is not None else {}
-    rest = [ids, entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects]
+    rest = [ids, entry.events, entry.requests, entry.rejected, entry.sketched, entry.rejects, entry.marks]
     return msgspec.msgpack.encode(rest) if any(rest) else b""
 
 
@@ -179,6 +187,14 @@ def test_an_entry_knows_its_rows() -> None:
     entry = Entry(1, batch=batch, events=[Event(1, "e", None, None, b"{}")], rejected={"bad_json": 2, "future": 5})
     assert entry.rows == 11
     assert Entry(1).rows == 0
+
+
+def test_entries_from_before_there_were_marks_are_read() -> None:
+    entry = Entry(1, rejected={"bad_json": 2})
+    packed = pack_entry(entry)
+    rest = _rest(entry)
+    older = packed[: -len(rest)] + b"\x96" + rest[1:-1]
+    assert same(unpack_entry(older), entry)
 
 
 def test_a_tick_is_small() -> None:
