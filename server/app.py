@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
@@ -25,10 +24,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 
 from engine.aggregates import Registry
-from engine.dedup import Bound
-from engine.engine import Engine, Options
+from engine.engine import Engine
 from engine.errors import EngineError
-from engine.levels import Retention
 from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
@@ -39,22 +36,26 @@ from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
 from server.backlog import Backlog
-from server.config import ConfigError, Settings
+from server.config import Settings
 from server.counts import CountedApp, Counts
 from server.errors import ApiError
 from server.half_restored import refuse_half_restored
 from server.hub import Hub, WebSocketEndpoint
-from server.hub import Limits as HubLimits
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Log, LogDamaged, LogError, LogFull, LogUnavailable, open_log, scan_stream
+from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable, open_lease, open_log, scan_stream
+from server.options import engine_options, hub_limits, load_plugins
 from server.origin import Origin, join, read_origin, write_origin
+from server.ownership import Ownership
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
-from server.selfmetrics import HELP, SelfMetrics, Sources
-from server.store import Keeping, Store, StoreDamaged, StoreError, StoreUnavailable, is_patient, open_store
+from server.roles import ENGINE, SERVE, Role, process_name
+from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
+from server.shared import Saved, Shared
+from server.store import Keeping, SharedStore, Store, StoreDamaged, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
+from server.subscribers.owner import OwnersRollups
 from server.subscribers.rollups import Rollups, restore
 from server.wire.messages import decode_json
 
@@ -66,17 +67,24 @@ OPEN_BEFORE_READY = ("/health", "/ready")
 class App:
     """A whole server without its sockets: an ASGI app, to be opened before and closed after it serves.
 
-    failed: told when a part that must live has died; the process should end then, in order.
+    failed: told when a part that must live has died; the process should end then, in order. role: see server.roles.
     """
 
-    def __init__(self, settings: Settings, failed: Callable[[BaseException], None] | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, failed: Callable[[BaseException], None] | None = None, role: Role = SERVE
+    ) -> None:
+        self.settings, self.role = settings, role
+        self.name = process_name(role)
+        self.lease: Lease | None = None
+        self.rollups: Rollups | None = None
+        self.ownership: Ownership | None = None
         self._failed = failed or (lambda error: None)
         self._tasks: list[asyncio.Task[None]] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._asgi: Asgi = self._starting
         self._closing = False
         self.counts = Counts()
+        self.shared: Shared | None = None
         self.is_ready = False
 
     async def open(self) -> None:
@@ -93,10 +101,15 @@ class App:
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
-            self.engine = Engine(engine_options(settings))
+            self.engine = Engine(engine_options(settings, shared=self.role != SERVE))
             await asyncio.to_thread(restore, self.engine, self.store)
             restored = time.monotonic()
-            self.log: Log = await open_log(settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes)
+            if self.role == ENGINE:
+                self.lease = await open_lease(settings.log, self.name)
+                opened.push_async_callback(self.lease.close)
+            self.log: Log = await open_log(
+                settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes, lease=self.lease
+            )
             opened.push_async_callback(self.log.close)
             origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
             await asyncio.to_thread(write_origin, self.store, origin)
@@ -107,7 +120,8 @@ class App:
         for name, task in (
             ("pipeline", self.pipeline.run()),
             ("ticks", self.pipeline.tick()),
-            ("rollups", self._flush_after_replay()),
+            *(("rollups", each.run()) for each in (self.rollups, self.ownership) if each is not None),
+            *([("lease", self.lease.run())] if self.lease is not None else []),
             ("ready", self._become_ready(opened_in)),
             ("numbers", self._count(settings)),
         ):
@@ -127,21 +141,28 @@ class App:
         await self.collector.drain()
         await self.live.close()
         caught_up = self.is_ready and not any(task.done() and task.get_name() == "pipeline" for task in self._tasks)
+        if self.ownership is not None:
+            await self.ownership.close()  # while the log is still followed
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            if caught_up:
-                await self.rollups.flush()
-                await asyncio.to_thread(write_origin, self.store, Origin(self.log.epoch, self.engine.position))
-            else:
-                await self.rollups.settle()
-        except (StoreError, LogError) as error:
-            logger.error("the last checkpoint could not be written; the log has what it would hold: %s", error)
+        if self.rollups is not None:
+            await self._end(self.rollups, caught_up)
         await self.log.close()
         await asyncio.to_thread(self.store.close)
         if self._folder is not None:
             self._folder.cleanup()
+
+    async def _end(self, rollups: Rollups, caught_up: bool) -> None:
+        """The last checkpoint of a server that is alone."""
+        try:
+            if caught_up:
+                await rollups.flush()
+                await asyncio.to_thread(write_origin, self.store, Origin(self.log.epoch, self.engine.position))
+            else:
+                await rollups.settle()
+        except (StoreError, LogError) as error:
+            logger.error("the last checkpoint could not be written; the log has what it would hold: %s", error)
 
     def explain(self, error: BaseException) -> str:
         """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
@@ -173,7 +194,8 @@ class App:
 
     async def _wire(self, settings: Settings) -> None:
         gate = Gate(settings)
-        self.backlog = Backlog(self.engine, settings.store_stall, settings.store_backlog)
+        is_alone = self.role == SERVE
+        self.backlog = Backlog(self.engine, settings.store_stall, settings.store_backlog, others=not is_alone)
         self.pipeline = Pipeline(self.log, self.engine, self.backlog)
         saved = SavedQueries(self.store, self.registry)
         documents = await asyncio.to_thread(self.store.list_documents, KIND)
@@ -192,14 +214,19 @@ class App:
         self.dashboards.load([decode_json(body) for _, body in boards])
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
-        self.rollups = Rollups(
-            self.engine, self.store, self.log, self.backlog,
-            interval=settings.checkpoint_interval, max_events=settings.event_buffer_size,
-            event_retention=settings.event_retention,
-            log_bytes=settings.log_max_bytes // 2, flushed=self.answers.cache.drop,
-        )  # fmt: skip
         broadcast = Broadcast(self.engine, self.hub, self.live)
-        self.pipeline.subscribers = [self.rollups.applied, broadcast.applied]
+        parts = self.engine, self.store, self.log, self.backlog
+        bounds: dict[str, Any] = {
+            "interval": settings.checkpoint_interval, "max_events": settings.event_buffer_size,
+            "event_retention": settings.event_retention, "log_bytes": settings.log_max_bytes // 2,
+            "flushed": self.answers.cache.drop,
+        }  # fmt: skip
+        if is_alone:
+            self.rollups = Rollups(*parts, **bounds)
+            self.pipeline.subscribers = [self.rollups.applied]
+        else:
+            self._share(lambda fence: OwnersRollups(fence, self.pipeline.submit, *parts, **bounds), saved)
+        self.pipeline.subscribers.append(broadcast.applied)
         self.collector = Collector(self.pipeline)
         routes = self._routes(gate, settings)
         handlers: dict[Any, Any] = {Exception: self._answer_error, HTTPException: self._answer_http}
@@ -208,7 +235,20 @@ class App:
         counted = CountedApp(CorsApp(cold, gate), self.counts, routes)
         self.ingest = IngestApp(counted, self.collector, gate, settings, self.counts)
         self.ingest.is_ready = False
-        self._inner: Asgi = self.ingest
+        # Nothing is sent to a process that only owns.
+        self._inner: Asgi = counted if self.role == ENGINE else self.ingest
+
+    def _share(self, make: Callable[[int], OwnersRollups], saved: SavedQueries) -> None:
+        """The parts of a process that is not alone on its log."""
+        store = cast(SharedStore, self.store)
+        if self.lease is not None:
+            self.ownership = Ownership(self.lease, store, self.pipeline, make)
+            self.pipeline.subscribers.append(self.ownership.applied)
+        kept: dict[str, Saved] = {KIND: saved, alerts.KIND: self.alerts, dashboards.KIND: self.dashboards}
+        self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
+        for documents in (saved, self.alerts, self.dashboards):
+            documents.changed = self.shared.changed
+        saved.deleted = self.live.deleted
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
         keys = "keys" if settings.api_keys.get_secret_value() else "loopback"
@@ -228,7 +268,7 @@ class App:
             *data.routes(self.answers, self.store, gate),
             *rejects.routes(self.answers, gate, lambda kind, lines: self.ingest.send_again(kind, lines)),
             *prometheus.routes(self.engine, gate, HELP),
-            *subscriptions.routes(self.hub, gate),
+            *subscriptions.routes(self.hub, gate, self.shared),
             WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),
         ]
         table += [*openapi.routes(lambda: table), *page.routes()]
@@ -265,12 +305,10 @@ class App:
         """The server's own numbers, once the replay has ended; for ever."""
         await self.pipeline.caught_up()
         interval = settings.self_metrics_interval if settings.self_metrics else 0
-        sources = Sources(self.pipeline, self.counts, self.rollups, self.hub, self.live)
-        await SelfMetrics(sources, interval, settings.metrics_log_interval).run()
-
-    async def _flush_after_replay(self) -> None:
-        # During a replay too: a long one must not hold all its panes in memory.
-        await self.rollups.run()
+        flushes: Flushes = self.rollups or self.ownership or NO_FLUSHES
+        sources = Sources(self.pipeline, self.counts, flushes, self.hub, self.live)
+        instance = "" if self.role == SERVE else self.name
+        await SelfMetrics(sources, interval, settings.metrics_log_interval, instance).run()
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -312,44 +350,6 @@ class App:
         await receive()
         with contextlib.suppress(OSError):
             await send({"type": "websocket.close", "code": error.meaning.websocket, "reason": error.message})
-
-
-def engine_options(settings: Settings) -> Options:
-    """The engine's options; a coarser level never keeps less than a finer one."""
-    return Options(
-        lateness=int(settings.lateness * 1000),
-        retention=Retention(settings.retentions, is_patient(settings.database)),
-        max_series=settings.max_series,
-        max_series_per_name=settings.max_series_per_name,
-        pane_memory=settings.pane_memory,
-        raw_samples=settings.metric_buffer_size,
-        dedup=Bound(settings.dedup_keys, int(settings.dedup_hours * 3_600_000)),
-        max_rejects=settings.max_rejects,
-    )
-
-
-def hub_limits(settings: Settings) -> HubLimits:
-    """The hub's limits."""
-    return HubLimits(
-        connections=settings.max_websocket_connections,
-        subscriptions=settings.max_subscriptions,
-        message_bytes=settings.max_message_bytes,
-        message_rate=settings.max_message_rate,
-        firehose_rate=settings.firehose_rate,
-        heartbeat=settings.websocket_heartbeat_interval,
-    )
-
-
-def load_plugins(names: str, registry: Registry) -> None:
-    """Calls each `module:function` with the registry. Raises ConfigError that names the one that fails."""
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        module, colon, function = name.partition(":")
-        try:
-            if not colon:
-                raise ValueError("write module:function")
-            getattr(importlib.import_module(module), function)(registry)
-        except Exception as error:
-            raise ConfigError(f"PLUGINS: {name!r} cannot be loaded: {error}") from error
 
 
 def _http_error(request: Request, error: Exception) -> tuple[ApiError, dict[str, str]]:

@@ -29,10 +29,13 @@ _EVENT_BYTES = 400
 
 
 class Backlog:
-    """Everything on one event loop. stall: seconds; bound: bytes, at least WAIT_BYTES."""
+    """Everything on one event loop. stall: seconds; bound: bytes, at least WAIT_BYTES.
 
-    def __init__(self, engine: Engine, stall: float, bound: int) -> None:
-        self._engine = engine
+    others: another process writes to the store, so only what waits here tells whether it does.
+    """
+
+    def __init__(self, engine: Engine, stall: float, bound: int, *, others: bool = False) -> None:
+        self._engine, self._others = engine, others
         self._stall, self._bound = stall, max(bound, WAIT_BYTES)
         self._begun: float | None = None
         """When the flush under way began."""
@@ -88,7 +91,7 @@ class Backlog:
 
     async def room(self) -> None:
         """Returns when little enough waits to go on with a replay, which nobody can be refused."""
-        while self.nbytes >= WAIT_BYTES:
+        while self.nbytes >= WAIT_BYTES and not self._others:
             await self._change()
 
     @property
@@ -103,7 +106,10 @@ class Backlog:
         self._look_at = time.monotonic() + LOOK_SECONDS
         nbytes = self.nbytes
         self._held, self._refusal = False, ""
-        if not self._stuck:
+        if self._others:
+            if nbytes >= self._bound:
+                self._refusal = f"no engine writes to the store, and {nbytes >> 20} MiB wait for it (STORE_BACKLOG)"
+        elif not self._stuck:
             self._held = nbytes >= WAIT_BYTES
         elif self._standing >= self._stall:
             self._refusal = f"{self.trouble}; rows are refused after {self._stall:g} s of that (STORE_STALL)"

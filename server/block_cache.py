@@ -47,6 +47,12 @@ class BlockCache:
         while self.nbytes > self.limit:
             self.drop([next(iter(self._blocks))])
 
+    def clear(self) -> None:
+        """Forgets all."""
+        self._blocks.clear()
+        self._sizes.clear()
+        self.nbytes = 0
+
     def drop(self, block_ids: Sequence[BlockId]) -> None:
         """Forgets blocks, because they have changed."""
         for block_id in block_ids:

@@ -14,11 +14,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from engine.engine import Delivery, Engine
 from engine.joining import apply_all
-from engine.model import Applied, Batch, Entry, format_offset
+from engine.model import Applied, Batch, Entry, Mark, format_offset
 from server.backlog import Backlog
 from server.counts import Ring
 from server.damage import pack_note
@@ -47,6 +47,8 @@ class Pipeline:
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
         self._target = 0
+        self.before_marks: Callable[[Sequence[Mark]], Awaitable[None]] = _nothing
+        """Awaited before an entry with marks is applied."""
         self._ended = ""
         """Why nothing is applied any more."""
         self._last_append = 0.0
@@ -120,9 +122,12 @@ class Pipeline:
         async for batch in self.log.follow(self.engine.position):
             if self._caught_up.is_set():
                 for record in batch:
-                    self._apply(record)
+                    entry = _entry_of(record)
+                    if entry.marks:
+                        await self.before_marks(entry.marks)
+                    self._apply(entry, record.position)
                 continue
-            self._replay(batch)
+            await self._replay(batch)
             await asyncio.sleep(0)  # a replay must leave room for /health
             await self.backlog.room()
             self._look_whether_caught_up()
@@ -149,12 +154,16 @@ class Pipeline:
         await self._watch_replay()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if time.monotonic() - self._last_append < TICK_SECONDS:
+            if time.monotonic() - self._last_append < TICK_SECONDS or self._is_moved_by_others():
                 continue
             try:
                 await self.submit(Entry(self.stamp()))
             except LogError as error:
                 logger.warning("the log takes no tick: %s", error)
+
+    def _is_moved_by_others(self) -> bool:
+        """Whether somebody else who appends to the log has moved its time within the last second."""
+        return time.time_ns() // 1_000_000 - self.engine.stamp < TICK_SECONDS * 1000
 
     async def _watch_replay(self) -> None:
         """Returns when the replay has ended, and does not let it wait for what a log has lost since the start."""
@@ -174,17 +183,19 @@ class Pipeline:
             self._target = newest
             self._look_whether_caught_up()
 
-    def _replay(self, batch: Sequence[Record]) -> None:
+    async def _replay(self, batch: Sequence[Record]) -> None:
         """What was in the log at the start; nobody waits for it, so small entries are joined."""
-        entries = [(record.position, _unpacked(record)) for record in batch]
+        entries = [(record.position, _entry_of(record)) for record in batch]
         self.replayed += len(entries)
         for delivery in apply_all(self.engine, entries):
             for subscriber in self.subscribers:
                 subscriber(delivery)
+        marks = [mark for _, entry in entries for mark in entry.marks]
+        if marks:  # nobody has asked anything yet, so it is soon enough
+            await self.before_marks(marks)
 
-    def _apply(self, record: Record) -> None:
-        entry = record.attachment if isinstance(record.attachment, Entry) else _unpacked(record)
-        applied, delivery = self.engine.apply(entry, record.position)
+    def _apply(self, entry: Entry, position: int) -> None:
+        applied, delivery = self.engine.apply(entry, position)
         if entry.epoch == self.writer:
             self._give_up_before(entry.sequence)
             waiting = self._waiting.get(entry.sequence)
@@ -207,7 +218,13 @@ class Pipeline:
                 waiting.exception()  # its append may raise first, and nobody ask for this one
 
 
-def _unpacked(record: Record) -> Entry:
+async def _nothing(marks: Sequence[Mark]) -> None:
+    """A process that is alone on its log."""
+
+
+def _entry_of(record: Record) -> Entry:
+    if isinstance(record.attachment, Entry):
+        return record.attachment
     try:
         return unpack_entry(record.payload)
     except ValueError as error:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,9 +27,13 @@ from engine.query.value import (
     parse_target,
 )
 from server import zones
+from server.changes import Changed, nobody_else
 from server.errors import ApiError
 from server.store import Store
+from server.wire.messages import decode_json
 from server.wire.times import format_time, parse_time
+
+logger = logging.getLogger("streamgauge.queries")
 
 KIND = "query"
 MAX_SAVED = 10_000
@@ -207,6 +213,9 @@ class SavedQueries:
         self._store, self._registry = store, registry
         self._documents: dict[str, dict[str, Any]] = {}
         self._parsed: dict[str, Query] = {}
+        self.changed: Changed = nobody_else
+        self.deleted: Callable[[str], None] = lambda query_id: None
+        """Told the id of a query that another process has deleted."""
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -221,6 +230,15 @@ class SavedQueries:
             except (BadQuery, ApiError) as error:
                 unread.append(f"{document['id']}: {error}")
         return unread
+
+    def reload(self, id: str, body: bytes | None) -> None:
+        """Another process has saved a query, or deleted it (None)."""
+        if body is not None:
+            for fault in self.load([decode_json(body)]):
+                logger.warning("saved query %s", fault)
+        elif self._documents.pop(id, None) is not None:
+            self._parsed.pop(id, None)
+            self.deleted(id)
 
     def parse(self, document: dict[str, Any]) -> Query:
         """The query of a document or of a body."""
@@ -253,6 +271,7 @@ class SavedQueries:
         await asyncio.to_thread(self._store.put_document, KIND, document["id"], encode(document))
         self._documents[document["id"]] = document
         self._parsed[document["id"]] = query
+        await self.changed(KIND, document["id"])
         return document
 
     async def delete(self, query_id: str) -> bool:
@@ -262,4 +281,5 @@ class SavedQueries:
         await asyncio.to_thread(self._store.delete_document, KIND, query_id)
         self._documents.pop(query_id, None)
         self._parsed.pop(query_id, None)
+        await self.changed(KIND, query_id)
         return True

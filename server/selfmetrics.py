@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from server.hub import Hub
 from server.log import LogError
 from server.pipeline import Pipeline
 from server.subscribers.live import Live
-from server.subscribers.rollups import Rollups
 
 logger = logging.getLogger("streamgauge.numbers")
 
@@ -87,13 +86,34 @@ Reading = tuple[str, float, Labels]
 """(name without the prefix, value, labels)."""
 
 
+class Flushes(Protocol):
+    """What is known of the flushes of this process."""
+
+    @property
+    def flushes(self) -> int: ...
+    @property
+    def last_seconds(self) -> float: ...
+    @property
+    def checkpoint_bytes(self) -> int: ...
+
+
+class _None(NamedTuple):
+    flushes: int = 0
+    last_seconds: float = 0.0
+    checkpoint_bytes: int = 0
+
+
+NO_FLUSHES: Flushes = _None()
+"""Of a process that writes none."""
+
+
 @dataclass(slots=True)
 class Sources:
     """Where the numbers come from."""
 
     pipeline: Pipeline
     counts: Counts
-    rollups: Rollups
+    rollups: Flushes
     hub: Hub
     live: Live
 
@@ -106,10 +126,13 @@ class SelfMetrics:
     """Reads the numbers, sends them down the river, and logs a summary. Made when the replay has ended.
 
     interval: seconds between two readings, 0 for none; summary: seconds between two lines in the log, 0 for none.
+    instance: what the numbers are labelled with where other processes send theirs too. Of such a process the rows are
+    not told: all count the same ones.
     """
 
-    def __init__(self, sources: Sources, interval: float, summary: float) -> None:
+    def __init__(self, sources: Sources, interval: float, summary: float, instance: str = "") -> None:
         self._sources, self._interval, self._summary = sources, interval, summary
+        self._instance: Labels = (("instance", instance),) if instance else ()
         self._sent: dict[tuple[str, Labels], float] = {}
         """Counters as they stood at the last reading."""
         self._shown: set[tuple[str, Labels]] = set()
@@ -143,7 +166,7 @@ class SelfMetrics:
 
     async def send(self) -> None:
         """One reading down the river. What the log does not take now is part of the next one."""
-        readings = list(self._read())
+        readings = [(name, value, tuple(sorted((*labels, *self._instance)))) for name, value, labels in self._read()]
         grown: dict[tuple[str, Labels], float] = {}
         keys: dict[bytes, int] = {}
         codes: list[int] = []
@@ -174,7 +197,8 @@ class SelfMetrics:
     def _read(self) -> Iterator[Reading]:
         """All numbers now; the counters as they stand."""
         yield from self._http()
-        yield from self._rows()
+        if not self._instance:
+            yield from self._rows()
         yield from self._river()
         yield from self._watchers()
         yield from (("event_loop_lag_seconds", lag, ()) for lag in self._lag.take())

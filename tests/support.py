@@ -152,18 +152,21 @@ class RedisServer(Process):
 
 
 class Streamgauge(Process):
-    """`streamgauge serve` on a free port; `settings` are names without the prefix."""
+    """`streamgauge serve` on a free port, or another role; `settings` are names without the prefix."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None, port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, settings: Mapping[str, object] | None = None, port: int | None = None,
+        role: str = "serve",
+    ) -> None:  # fmt: skip
         super().__init__(directory, port)
-        self.settings = dict(settings or {})
+        self.settings, self.role = dict(settings or {}), role
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        return [sys.executable, "-c", "import sys; from server.cli import main; sys.exit(main())", "serve"]
+        return [sys.executable, "-c", "import sys; from server.cli import main; sys.exit(main())", self.role]
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}

@@ -7,9 +7,10 @@ import secrets
 import time
 from typing import Any
 
+from server.changes import Changed, nobody_else
 from server.errors import ApiError
 from server.store import Store
-from server.wire.messages import encode
+from server.wire.messages import decode_json, encode
 from server.wire.times import format_time
 
 
@@ -19,6 +20,7 @@ class Documents:
     def __init__(self, store: Store, kind: str, most: int, max_bytes: int | None = None) -> None:
         self._store, self._kind, self._most, self._max_bytes = store, kind, most, max_bytes
         self._documents: dict[str, dict[str, Any]] = {}
+        self.changed: Changed = nobody_else
         # Between a look and the write that rests on it nobody else may write.
         self._writing = asyncio.Lock()
 
@@ -28,6 +30,13 @@ class Documents:
     def load(self, decoded: list[dict[str, Any]]) -> None:
         """Takes the stored documents."""
         self._documents = {document["id"]: document for document in decoded}
+
+    def reload(self, id: str, body: bytes | None) -> None:
+        """Another process has saved one, or deleted it (None)."""
+        if body is None:
+            self._documents.pop(id, None)
+        else:
+            self._documents[id] = decode_json(body)
 
     def find(self, id: str) -> dict[str, Any]:
         """A saved document. Raises ApiError not_found."""
@@ -50,6 +59,7 @@ class Documents:
             self.find(id)
             await asyncio.to_thread(self._store.delete_document, self._kind, id)
             self._documents.pop(id, None)
+            await self.changed(self._kind, id)
 
     async def _write(self, document: dict[str, Any]) -> dict[str, Any]:
         encoded = encode(document)
@@ -58,4 +68,5 @@ class Documents:
             raise ApiError("body_too_large", message)
         await asyncio.to_thread(self._store.put_document, self._kind, document["id"], encoded)
         self._documents[document["id"]] = document
+        await self.changed(self._kind, document["id"])
         return document

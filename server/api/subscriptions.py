@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -38,7 +39,17 @@ CREATE = Spec(
 DELETE = Spec("End a subscription", "watch", answer=Deleted, errors=("not_found",))
 
 
-def routes(hub: Hub, gate: Gate) -> list[Route]:
+class Elsewhere(Protocol):
+    """Other processes to which the client may be connected."""
+
+    async def subscribe(self, id: str, query_id: str, client_id: str) -> None:
+        """Subscribes a client wherever it is connected, here too."""
+
+    async def unsubscribe(self, id: str) -> None:
+        """Ends a subscription wherever it is, here too."""
+
+
+def routes(hub: Hub, gate: Gate, elsewhere: Elsewhere | None = None) -> list[Route]:
     """The two routes. They raise ApiError, which the application turns into answers."""
 
     async def create(request: Request) -> Any:
@@ -47,15 +58,19 @@ def routes(hub: Hub, gate: Gate) -> list[Route]:
             body = NewSubscription.model_validate(given)
         except ValidationError as error:
             raise as_api_error(error) from None
-        made = hub.outside.create(new_subscription_id(), body.query_id, body.client_id)
-        return {
-            "id": made.id, "query_id": made.query_id, "client_id": made.client_id,
-            "created_at": format_time(made.created_at),
-        }  # fmt: skip
+        id, now = new_subscription_id(), time.time_ns() // 1_000_000
+        if elsewhere is None:
+            hub.outside.create(id, body.query_id, body.client_id)
+        else:
+            hub.outside.check(body.query_id)
+            await elsewhere.subscribe(id, body.query_id, body.client_id)
+        return {"id": id, **body.model_dump(), "created_at": format_time(now)}
 
     async def delete(request: Request) -> Any:
         id = request.path_params["subscription_id"]
-        if not hub.outside.delete(id):
+        if elsewhere is not None and hub.outside.knows(id):
+            await elsewhere.unsubscribe(id)
+        elif not hub.outside.delete(id):
             raise ApiError("not_found", f"there is no subscription {id[:100]!r}")
         return {"message": "subscription deleted", "id": id}
 

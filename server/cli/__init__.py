@@ -1,4 +1,4 @@
-"""The command `streamgauge`. One file per command; only `serve` loads the server."""
+"""The command `streamgauge`. One file per command; only those that serve load the server."""
 
 from __future__ import annotations
 
@@ -25,6 +25,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         examples="""
             streamgauge serve
             PORT=9000 DATA_DIR=/var/lib/streamgauge streamgauge serve""",
+    )
+    add_command(
+        commands,
+        "gateway",
+        _serve,
+        help="run one of several: ingest, API and live screens",
+        description="Run a process that takes what is sent, answers and shows, and leaves the history to an engine.\n"
+        "Any number of gateways and engines share one Redis (REDIS_URL) and one DynamoDB (DATABASE_URL).",
+        examples="""
+            REDIS_URL=redis://redis DATABASE_URL=dynamodb://eu-central-1/streamgauge streamgauge gateway""",
+    )
+    add_command(
+        commands,
+        "engine",
+        _serve,
+        help="run one of several: the history",
+        description="Run a process that writes rollups and checkpoints while no other engine does, and stands by\n"
+        "otherwise: it takes over within seconds. See `gateway`.",
+        examples="""
+            REDIS_URL=redis://redis DATABASE_URL=dynamodb://eu-central-1/streamgauge PORT=8001 streamgauge engine""",
     )
     for module in (send, tail, query, rejects, demo, bench, keys, verify, repair, backup):
         module.add(commands)

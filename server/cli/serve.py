@@ -1,4 +1,4 @@
-"""The command `serve`: the server in this process, and the order in which it dies."""
+"""The commands `serve`, `gateway` and `engine`: the server in this process, and the order in which it dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
 from server.log import LogDamaged, LogError
 from server.protocols import HttpProtocol, WebSocketProtocol
-from server.store import StoreDamaged, StoreError
+from server.roles import ENGINE, SERVE, Role, check_role
+from server.store import StoreDamaged, StoreError, is_patient
 
 logger = logging.getLogger("streamgauge")
 
@@ -56,7 +57,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, role: Role = SERVE) -> int:
     """Serves until a signal comes or a part dies; 0, or 1 in the second case."""
     failures: list[BaseException] = []
     server: Server | None = None
@@ -66,14 +67,14 @@ async def serve(settings: Settings) -> int:
         if server is not None:
             server.should_exit = True
 
-    app = App(settings, failed)
+    app = App(settings, failed, role)
     try:
         await app.open()
     except LogDamaged as error:
         raise LogDamaged(await asyncio.to_thread(app.explain, error)) from None
     config = uvicorn.Config(
         app, settings.host, settings.port, loop="none",
-        http=hot_protocol(HttpProtocol, app.ingest), ws=WebSocketProtocol,
+        http=HttpProtocol if role == ENGINE else hot_protocol(HttpProtocol, app.ingest), ws=WebSocketProtocol,
         lifespan="off", access_log=False, log_config=None, server_header=False, date_header=False, proxy_headers=False,
         ws_ping_interval=None, ws_per_message_deflate=False, ws_max_size=max(1 << 20, 4 * settings.max_message_bytes),
         timeout_graceful_shutdown=5, backlog=2048,
@@ -101,9 +102,13 @@ async def _announce(server: Server, app: App, settings: Settings) -> None:
     heap.collect_as_usual()
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    if app.role == ENGINE:
+        print(f"Streamgauge, {app.name}: health and numbers on http://{shown}:{port}", flush=True)
+        print(f"Log: {app.log.mode}", flush=True)
+        return
     kept = "until it ends (ENABLE_PERSISTENCE=false)"
     if settings.enable_persistence:
-        kept = f"in {settings.data_dir.resolve()}"
+        kept = f"in {_place(settings)}"
     print(
         f"Streamgauge serves on http://{shown}:{port} and keeps its data {kept}.\n"
         f"Log: {app.log.mode}\n"
@@ -116,21 +121,30 @@ async def _announce(server: Server, app: App, settings: Settings) -> None:
     )
 
 
-def run(_: argparse.Namespace) -> int:
+def _place(settings: Settings) -> str:
+    """Where the data lie, for people."""
+    if not is_patient(settings.database):
+        return str(settings.data_dir.resolve())
+    log = "Redis" if settings.redis_url else str(settings.data_dir.resolve())
+    return f"{settings.database}, the newest of them in the log ({log})"
+
+
+def run(given: argparse.Namespace) -> int:
     """Serves with the settings of the environment; the exit code."""
     try:
         settings = load_settings()
+        check_role(given.command, settings)
         refusal = check_bind(settings)
         if refusal is not None:
             raise ConfigError(refusal)
         logs.configure(settings)
-        return _run(settings)
+        return _run(settings, given.command)
     except (ConfigError, LogError, StoreError, OSError) as error:
         print(f"streamgauge: {error}", file=sys.stderr)
         return 2
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, role: Role) -> int:
     heap.tame()
     heap.collect_seldom()
     # A thread that computes must not keep the event loop waiting for the default 5 ms.
@@ -138,6 +152,6 @@ def _run(settings: Settings) -> int:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(serve(settings))
+        return asyncio.run(serve(settings, role))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings))
+        return runner.run(serve(settings, role))

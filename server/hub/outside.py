@@ -22,12 +22,11 @@ MAX_WAITING = 10_000
 
 @dataclass(frozen=True, slots=True)
 class OutsideSubscription:
-    """A subscription asked for over HTTP. created_at: ms."""
+    """A subscription asked for over HTTP."""
 
     id: str
     query_id: str
     client_id: str
-    created_at: int
 
 
 class Outside:
@@ -38,15 +37,27 @@ class Outside:
         self._clock = clock
         self._waiting: OrderedDict[str, tuple[float, OutsideSubscription]] = OrderedDict()
         self._attached: dict[str, list[Subscription]] = {}
+        self._made: OrderedDict[str, None] = OrderedDict()
 
-    def create(self, id: str, query_id: str, client_id: str) -> OutsideSubscription:
+    def check(self, query_id: str) -> None:
+        """Raises ApiError not_found where there is no saved query of this id."""
+        if not self._hub.feed.known(query_id):
+            raise ApiError("not_found", f"there is no query {query_id!r}")
+
+    def knows(self, id: str) -> bool:
+        """Whether a subscription of this id was made lately, wherever its client is connected."""
+        return id in self._made
+
+    def create(self, id: str, query_id: str, client_id: str) -> None:
         """Attach a new subscription to all connections of a client, or let it wait for the next one.
 
         ApiError not_found (no such saved query) or too_many_subscriptions.
         """
-        if not self._hub.feed.known(query_id):
-            raise ApiError("not_found", f"there is no query {query_id!r}")
-        made = OutsideSubscription(id, query_id, client_id, time.time_ns() // 1_000_000)
+        self.check(query_id)
+        made = OutsideSubscription(id, query_id, client_id)
+        self._made[id] = None
+        if len(self._made) > MAX_WAITING:
+            self._made.popitem(last=False)
         sessions = [session for session in self._hub.sessions if session.client_id == client_id]
         limit = self._hub.limits.subscriptions
         if any(len(session.subscriptions) >= limit for session in sessions):
@@ -59,7 +70,6 @@ class Outside:
             if len(self._waiting) >= MAX_WAITING or mine >= limit:
                 raise ApiError("too_many_subscriptions", "too many subscriptions wait for their clients", WAIT)
             self._waiting[id] = self._clock() + WAIT, made
-        return made
 
     def delete(self, id: str) -> bool:
         """End the subscription of this id, however it was made; its connections are told. False where there is none."""

@@ -236,6 +236,19 @@ class Store(Protocol):
         """Wait for the write in progress, then close. Closing twice does nothing."""
 
 
+class SharedStore(Store, Protocol):
+    """A store that several processes have open, of which one at a time writes flushes; all may write documents."""
+
+    guard: Callable[[], bool]
+    """Asked before each step of a write: whether this process may still write. StoreConflict where not."""
+
+    def take_over(self) -> int:
+        """From here on who wrote flushes before can do so no more; the generation of the newest flush that counts."""
+
+    def refresh(self, generation: int) -> None:
+        """See what the owner has written, at least up to the flush of this generation. StoreUnavailable if not yet."""
+
+
 def is_patient(url: str) -> bool:
     """Whether few large flushes suit the store at `url` better than many small ones: what is written is billed there.
 

@@ -44,7 +44,7 @@ _WAY_OUT = (
 
 
 @dataclass(slots=True)
-class _Job:
+class Job:
     """One flush under way: what it takes, and the engine's state without that."""
 
     taken: Frozen
@@ -167,13 +167,13 @@ class Rollups:
             "flush %d at position %d: %d blocks in %.3f s", job.taken.generation, job.taken.position, len(written), took
         )
 
-    async def _begin(self) -> _Job:
+    async def _begin(self) -> Job:
         return self._captured(freeze(self.engine))
 
     async def _end(self, taken: Frozen, rolled: tuple[int, ...]) -> None:
         thaw(self.engine, taken, rolled)
 
-    async def _write_at_last(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...], float]:
+    async def _write_at_last(self, job: Job) -> tuple[list[BlockId], tuple[int, ...], float]:
         """Writes the job, again and again while the store or the log is not available and `run` is running.
 
         Answers what `_write` does, and the seconds that passed before the try that succeeded. A try that failed has
@@ -196,15 +196,15 @@ class Rollups:
                         await self._hurry.wait()
                 pause = min(2 * pause, MAX_RETRY_SECONDS)
 
-    def _captured(self, taken: Frozen) -> _Job:
+    def _captured(self, taken: Frozen) -> Job:
         """The job of a flush that has just taken what it writes."""
         self._entries = self._samples = 0
         header, arrays = checkpoint.capture(self.engine)
         self._catalogue = _checksum(taken.series, self._catalogue)
         header["catalogue"] = self._catalogue
-        return _Job(taken, header, arrays)
+        return Job(taken, header, arrays)
 
-    def _write(self, job: _Job) -> tuple[list[BlockId], tuple[int, ...]]:
+    def _write(self, job: Job) -> tuple[list[BlockId], tuple[int, ...]]:
         if not job.encoded:
             job.encoded = checkpoint.encode_arrays(job.arrays)
             checkpoint.release(self.engine)

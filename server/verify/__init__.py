@@ -28,7 +28,7 @@ def verify_settings(settings: Settings, ask: Ask, progress: Callable[[str], None
     ask: the answer of GET /api/ledger, None where no server runs; progress: told what is being done.
     Raises Unchecked where nothing can be verified.
     """
-    from server.app import engine_options
+    from server.options import engine_options
     from server.verify.check import verify
 
     options = engine_options(settings)
@@ -45,7 +45,7 @@ def recount_ledger(
     progress: Callable[[str], None],
 ) -> Report:  # fmt: skip
     """The ledger of what these open, recounted as far as the store's blocks are not needed. Raises Unchecked."""
-    from server.app import engine_options
+    from server.options import engine_options
     from server.verify.check import verify
 
     return verify(store, log, engine_options(settings), lambda: None, progress, blocks=False)

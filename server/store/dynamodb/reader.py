@@ -64,15 +64,16 @@ class Reader:
 
     def load(self) -> Item | None:
         """Takes the newest commit for what there is; the head that names it, None in a new store."""
+        flushes = self._view.flushes + 1
         for left in reversed(range(_TRIES)):
             head = self._client.get(TABLE, (HEAD, self._part))
             if head is None or not head["manifest"]:
-                self._view = View(Manifest(), {}, None)
+                self._view = View(Manifest(), {}, None, flushes)
                 return head
             blob = as_blob(json.loads(str(head["manifest"])))
             try:
                 manifest = Manifest.decode(self._pages.read([blob])[0])
-                self._view = View(manifest, self._load_stage(manifest), blob)
+                self._view = View(manifest, self._load_stage(manifest), blob, flushes)
                 return head
             except StoreDamaged:  # or else its owner has gone on meanwhile, twice
                 if not left:

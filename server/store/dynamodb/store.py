@@ -56,6 +56,7 @@ class DynamoStore(Documents):
 
     def __init__(self, client: Client, part: str, keep: Sequence[int] = (), events: int = 0) -> None:
         super().__init__(client, part, keep, events)
+        self.guard: Callable[[], bool] = lambda: True
         self._lock = threading.Lock()
         self._is_owner = False
         self._issued = 0
@@ -78,6 +79,27 @@ class DynamoStore(Documents):
         except BaseException:
             client.close()
             raise
+
+    # sharing
+
+    def take_over(self) -> int:
+        with self._lock:
+            self._is_owner, self._attempt = False, None
+            self._take_over()
+            return self._view.manifest.generation
+
+    def refresh(self, generation: int) -> None:
+        if self._view.manifest.generation >= generation:
+            return
+        with self._lock:
+            self.load()
+        if self._view.manifest.generation < generation:
+            raise StoreUnavailable(f"flush {generation} is not in the store yet; try again")
+
+    def _check(self) -> None:
+        """Raises StoreConflict where somebody else may be the owner."""
+        if not self.guard():
+            raise StoreConflict("this process does not own the store any more")
 
     # writing
 
@@ -147,6 +169,7 @@ class DynamoStore(Documents):
         return [event for event in flush.events if (event.position, event.row) not in known]
 
     def _put_pages(self, attempt: _Attempt, values: Mapping[str, bytes]) -> dict[str, Blob]:
+        self._check()
         missing = [name for name in values if name not in attempt.blobs]
         attempt.blobs.update(zip(missing, self._pages.write([values[name] for name in missing]), strict=True))
         return attempt.blobs
@@ -155,6 +178,7 @@ class DynamoStore(Documents):
         """Writes items that come in the same order each time, from where an earlier try has ended."""
         left = islice(items, attempt.written.get(table, 0), None)
         while some := list(islice(left, AT_ONCE)):
+            self._check()
             self._client.put_many(table, some)
             attempt.written[table] = attempt.written.get(table, 0) + len(some)
 
@@ -206,6 +230,7 @@ class DynamoStore(Documents):
 
     def _commit(self, manifest: Manifest, stage: Stage, *, flushes: int) -> None:
         """Makes a manifest the one that counts."""
+        self._check()
         before = self._view
         stage = living(stage, manifest)
         manifest = replace(manifest, stage=blobs_of(stage, manifest))
@@ -221,6 +246,7 @@ class DynamoStore(Documents):
         self._pages.keep(manifest, before.manifest, blobs=blobs)
 
     def _put_head(self, head: Item, expected: Mapping[str, Any]) -> None:
+        self._check()
         try:
             self._client.put(TABLE, head, expected)
         except Stale:
