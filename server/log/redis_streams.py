@@ -16,21 +16,18 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
+from server.log import MAX_UNREAD_ATTACHMENTS, Lease, LogDamaged, LogFull, LogUnavailable, Record
+from server.log.redis_client import TROUBLE, Client, MakeClient, maker
 from server.log.redis_held import Held, is_behind, put_back
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.redis_start import begin_after, is_kept_above
+from server.log.redis_trim import trim
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
 
@@ -41,22 +38,19 @@ PENDING_BYTES = 64 << 20
 SEND_BYTES = 4 << 20
 READ_BYTES = 4 << 20
 READ_COUNT = 1024
-READ_SIZE = 1 << 18
 BLOCK_MS = 1000
 MEASURE_SECONDS = 1.0
-TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uvloop's, of a transport just closed
-
-Client = Any  # redis-py's Redis, whose commands are not typed well enough to check against
-MakeClient = Callable[[], Client]
 
 
 class RedisLog:
     """See `server.log.Log`; made by `open`."""
 
     def __init__(
-        self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float
-    ) -> None:
-        self._make = make or _maker(url, self._greet)
+        self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float,
+        lease: Lease | None,
+    ) -> None:  # fmt: skip
+        self._make = make or maker(url, self._greet)
+        self._lease = lease
         self._client: Client = self._make()
         self._loop = asyncio.get_running_loop()
         self._stream = stream
@@ -84,14 +78,15 @@ class RedisLog:
 
     @classmethod
     async def open(
-        cls, url: str, *, max_bytes: int = 8 << 30, make: MakeClient | None = None, patience: float = RETRY_SECONDS
-    ) -> RedisLog:
+        cls, url: str, *, max_bytes: int = 8 << 30, make: MakeClient | None = None, patience: float = RETRY_SECONDS,
+        lease: Lease | None = None,
+    ) -> RedisLog:  # fmt: skip
         """Open or create the stream at `url`; see `server.log.open_log`.
 
         make: makes the clients, in place of one for `url`. patience: seconds of trouble before appends are refused.
         """
         bare, stream, consumer = split_url(url)
-        opened = cls(bare, make, stream, consumer, max_bytes, patience)
+        opened = cls(bare, make, stream, consumer, max_bytes, patience, lease)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
         except BaseException:
@@ -301,14 +296,8 @@ class RedisLog:
         return Record(position, payload, self._unread.take(position, payload))
 
     async def trim(self, upto: int) -> None:
-        cursors = f"{self._stream}:cursors"
         try:
-            answer = await self._client.execute_command("HGETALL", cursors)
-            others = [int(at) for name, at in answer.items() if text(name) != self._consumer]
-            least = min([upto, *others])
-            if least > 0:  # before the cursor is written, which a Redis without memory refuses
-                await self._client.execute_command("XTRIM", self._stream, "MINID", "=", format_id(least + 1))
-            await self._client.execute_command("HSET", cursors, self._consumer, upto)
+            await trim(self._client, self._stream, self._consumer, upto, self._lease)
             await self._measure()
         except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"the stream cannot be trimmed: {error}") from error
@@ -380,20 +369,3 @@ class RedisLog:
 
 class _Replaced(RedisError):
     """The server answers, but the stream is not the one that was opened."""
-
-
-def _maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
-    def make() -> Client:
-        # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided here
-        return Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=5,
-            socket_connect_timeout=2,
-            socket_keepalive=True,
-            socket_read_size=READ_SIZE,
-            redis_connect_func=greet,
-        )
-
-    return make

@@ -1,0 +1,38 @@
+"""The clients of the log on Redis: how they are made, and what counts as trouble that passes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+READ_SIZE = 1 << 18
+TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uvloop's, of a transport just closed
+
+Client = Any  # redis-py's Redis, whose commands are not typed well enough to check against
+MakeClient = Callable[[], Client]
+Greet = Callable[[Any], Awaitable[None]]
+
+
+def maker(url: str, greet: Greet | None = None, *, timeout: float = 5.0) -> MakeClient:
+    """What makes clients for `url`. greet: done on every new connection; timeout: seconds to wait for an answer."""
+
+    def make() -> Client:
+        # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided by the log
+        return Redis.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 2),
+            socket_keepalive=True,
+            socket_read_size=READ_SIZE,
+            redis_connect_func=greet,
+        )
+
+    return make
