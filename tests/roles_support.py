@@ -13,7 +13,8 @@ class Together:
     """Processes that are not started yet. settings: of all of them."""
 
     def __init__(
-        self, directory: Path, redis: RedisServer, dynamodb: str, gateways: int = 2, engines: int = 2, **settings: object
+        self, directory: Path, redis: RedisServer, dynamodb: str, gateways: int = 2, engines: int = 2,
+        **settings: object,
     ) -> None:
         mark = secrets.token_hex(5)
         self.stream = f"t:{mark}"

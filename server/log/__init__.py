@@ -22,9 +22,9 @@ from server.log.scan import Good, Hole
 from server.log.scan import scan as scan_segments
 
 __all__ = [
-    "Good", "Hole", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record", "log_owner",
-    "mend_segments", "mend_stream", "open_archive", "open_log", "open_reader", "recovered_strays", "scan_segments",
-    "scan_stream", "set_log_aside", "write_archive",
+    "Good", "Hole", "Lease", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record",
+    "log_owner", "mend_segments", "mend_stream", "open_archive", "open_lease", "open_log", "open_reader",
+    "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
@@ -141,23 +141,89 @@ class Log(Protocol):
         ...
 
 
-async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30) -> Log:
+class Lease(Protocol):
+    """Which of the processes that follow a stream owns it: at most one, which has to renew its lease.
+
+    Only ownership is here; what an owner writes elsewhere has to carry the fence and be refused where a greater one
+    was there before.
+    """
+
+    name: str
+    """Of this process; no two that run at once have the same."""
+
+    holder: str
+    """Who owns the stream as "name:fence", when Redis last said so; "" where nobody does or it is unknown."""
+
+    @property
+    def fence(self) -> int:
+        """Number of the ownership held now, greater than that of any before it; 0 while not owner."""
+        ...
+
+    @property
+    def valid(self) -> bool:
+        """Whether this process is owner, and its own clock says that the lease cannot have run out.
+
+        Asks nobody, so it is right at once after the process was stopped for a while. Once false it stays false until
+        the next ownership, with the next fence.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Become owner when nobody is, and stay it: for ever. Trouble with Redis is logged once and tried again."""
+        ...
+
+    async def acquired(self) -> int:
+        """The fence, once this process is owner; at once where it is."""
+        ...
+
+    async def lost(self) -> None:
+        """Return when the ownership that is held now is over; at once where none is."""
+        ...
+
+    async def release(self) -> None:
+        """Give the ownership up, so that another takes it at once; `run` lets the others go first.
+
+        Where Redis does not answer the lease runs out by itself.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the connection. To be called after `run` was cancelled, and `release`."""
+        ...
+
+
+async def open_lease(url: str, name: str, *, ttl: float = 3.0) -> Lease:
+    """The ownership of the stream at `url`, a Redis URL as `open_log` takes it. Nothing is asked of Redis yet.
+
+    ttl: seconds after which a silent owner has lost it. Raises ValueError for arguments that mean nothing.
+    """
+    if urlsplit(url).scheme == "file":
+        raise ValueError("an embedded log has one process, which owns it; a lease needs a Redis URL")
+    from server.log.redis_lease import RedisLease
+
+    return RedisLease(url, name, ttl=ttl)
+
+
+async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30, lease: Lease | None = None) -> Log:
     """Open the log at `url`, creating it when it is new.
 
     url: `file:///directory` (embedded segment files), or `redis://`, `rediss://`, `unix://` (Redis Streams; the query
     parameters `stream` and `consumer` name the stream and this consumer's cursor).
     fsync: embedded only: milliseconds between syncs to disk, or `always`. max_bytes: the bound behind LogFull.
+    lease: Redis only: `trim` is done by its owner, and raises LogUnavailable in any other process.
     Raises LogUnavailable, LogDamaged, and ValueError for arguments that mean nothing.
     """
     scheme = urlsplit(url).scheme
     if scheme == "file":
         from server.log.segments import SegmentLog
 
+        if lease is not None:
+            raise ValueError("an embedded log has one process, which owns it; a lease needs a Redis URL")
         return await SegmentLog.open(unquote(urlsplit(url).path), fsync=fsync, max_bytes=max_bytes)
     if scheme in ("redis", "rediss", "unix"):
         from server.log.redis_streams import RedisLog
 
-        return await RedisLog.open(url, max_bytes=max_bytes)
+        return await RedisLog.open(url, max_bytes=max_bytes, lease=lease)
     raise ValueError(f"a log URL starts with file://, redis://, rediss:// or unix://, not {scheme or 'nothing'}://")
 
 

@@ -1,4 +1,4 @@
-"""Connections to Redis: how they are made, what counts as one that is lost, and the stream's place taken by another."""
+"""The clients of the log on Redis: how they are made, what trouble passes, and a stream that was replaced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uv
 
 Client = Any  # redis-py's Redis, whose commands are not typed well enough to check against
 MakeClient = Callable[[], Client]
+Greet = Callable[[Any], Awaitable[None]]
 
 
 class Replaced(RedisError):
     """The server answers, but the stream is not the one that was opened."""
 
 
-def maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
-    """Makes clients for `url`. greet: is awaited with every new connection, which redis-py makes anew unseen."""
+def maker(url: str, greet: Greet | None = None, *, timeout: float = 5.0) -> MakeClient:
+    """What makes clients for `url`. greet: done on every new connection; timeout: seconds to wait for an answer."""
 
     def make() -> Client:
         # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided by the log
@@ -32,8 +33,8 @@ def maker(url: str, greet: Callable[[Any], Awaitable[None]]) -> MakeClient:
             url,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=5,
-            socket_connect_timeout=2,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 2),
             socket_keepalive=True,
             socket_read_size=READ_SIZE,
             redis_connect_func=greet,

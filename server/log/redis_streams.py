@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
-from server.log import MAX_UNREAD_ATTACHMENTS, LogDamaged, LogFull, LogUnavailable, Record
+from server.log import MAX_UNREAD_ATTACHMENTS, Lease, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_client import TROUBLE, Client, MakeClient, Replaced, maker
 from server.log.redis_held import Held, is_behind, put_back
 from server.log.redis_names import (
@@ -38,6 +38,7 @@ from server.log.redis_names import (
     text,
 )
 from server.log.redis_start import begin_after, is_kept_above
+from server.log.redis_trim import trim
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
 
@@ -56,9 +57,11 @@ class RedisLog:
     """See `server.log.Log`; made by `open`."""
 
     def __init__(
-        self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float
-    ) -> None:
+        self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float,
+        lease: Lease | None,
+    ) -> None:  # fmt: skip
         self._make = make or maker(url, self._greet)
+        self._lease = lease
         self._client: Client = self._make()
         self._loop = asyncio.get_running_loop()
         self._stream = stream
@@ -86,14 +89,15 @@ class RedisLog:
 
     @classmethod
     async def open(
-        cls, url: str, *, max_bytes: int = 8 << 30, make: MakeClient | None = None, patience: float = RETRY_SECONDS
-    ) -> RedisLog:
+        cls, url: str, *, max_bytes: int = 8 << 30, make: MakeClient | None = None, patience: float = RETRY_SECONDS,
+        lease: Lease | None = None,
+    ) -> RedisLog:  # fmt: skip
         """Open or create the stream at `url`; see `server.log.open_log`.
 
         make: makes the clients, in place of one for `url`. patience: seconds of trouble before appends are refused.
         """
         bare, stream, consumer = split_url(url)
-        opened = cls(bare, make, stream, consumer, max_bytes, patience)
+        opened = cls(bare, make, stream, consumer, max_bytes, patience, lease)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
         except BaseException:
@@ -305,14 +309,8 @@ class RedisLog:
         return Record(position, payload, self._unread.take(position, payload))
 
     async def trim(self, upto: int) -> None:
-        cursors = f"{self._stream}:cursors"
         try:
-            answer = await self._client.execute_command("HGETALL", cursors)
-            others = [int(at) for name, at in answer.items() if text(name) != self._consumer]
-            least = min([upto, *others])
-            if least > 0:  # before the cursor is written, which a Redis without memory refuses
-                await self._client.execute_command("XTRIM", self._stream, "MINID", "=", format_id(least + 1))
-            await self._client.execute_command("HSET", cursors, self._consumer, upto)
+            await trim(self._client, self._stream, self._consumer, upto, self._lease)
             await self._measure()
         except (RedisError, *TROUBLE) as error:
             raise LogUnavailable(f"the stream cannot be trimmed: {error}") from error
