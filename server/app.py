@@ -55,8 +55,8 @@ from server.shared import Saved, Shared
 from server.store import Keeping, SharedStore, Store, StoreDamaged, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
-from server.subscribers.owner import OwnersRollups
 from server.subscribers.rollups import Rollups, restore
+from server.subscribers.rollups_owner import OwnersRollups
 from server.wire.messages import decode_json
 
 logger = logging.getLogger("streamgauge")

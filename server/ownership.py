@@ -22,7 +22,7 @@ from server.errors import ApiError
 from server.log import Lease, LogError
 from server.pipeline import Pipeline
 from server.store import SharedStore, StoreError
-from server.subscribers.owner import OwnersRollups
+from server.subscribers.rollups_owner import OwnersRollups
 
 logger = logging.getLogger("streamgauge.owner")
 
