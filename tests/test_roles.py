@@ -60,7 +60,7 @@ def test_live_screens_and_resuming_at_another_gateway(together: Together) -> Non
     one, other = together.gateways
     question = {"query_string": "metric:live", "aggregation": "sum", "time_range": "1h"}
     with other.listen("me") as screen:
-        id, first = screen.subscribe(query=question)
+        id, _ = screen.subscribe(query=question)
         one.call("POST", "/api/metrics", [{"name": "live", "metric_type": "counter", "value": 3}], 202)
         update = screen.until("realtime_update", lambda m: m["data"] and m["data"][0]["value"] == 3)
         assert update["subscription_id"] == id

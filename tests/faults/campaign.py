@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults.account import Account
@@ -37,14 +37,15 @@ class Campaign:
     def __init__(
         self, name: str, servers: list[Streamgauge], lateness: float = 2.0, connections: int = 2,
         clock: Callable[[], int] = now_ms, errors: bool = False, thorough: bool = False,
+        others: Sequence[Streamgauge] = (),
     ) -> None:  # fmt: skip
-        """thorough: all metrics are recounted in the short campaign too, not only some, drawn anew each time.
+        """others: processes that take no rows and are killed all the same. thorough: all metrics are recounted in the short campaign too, not only some, drawn anew each time.
         errors: whether the servers may log errors; tracebacks they may not, whatever happens."""
-        self.name, self.servers, self.clock = name, servers, clock
+        self.name, self.servers, self.others, self.clock = name, servers, others, clock
         self.faults = FAULTS if errors else (*FAULTS, " ERROR ")
         self.rng = pick(f"{name} moments")
         self.start = clock()
-        for server in servers:
+        for server in self.processes:
             server.settings.setdefault("ENABLE_QUERY_LOGGING", "false")
         self.account = Account(round(lateness * 1000), outages=errors)
         self.senders = []
@@ -61,9 +62,14 @@ class Campaign:
         self.slow_starts: list[str] = []
         """What each start has waited for that took long."""
 
+    @property
+    def processes(self) -> list[Streamgauge]:
+        """The servers and the others."""
+        return [*self.servers, *self.others]
+
     def begin(self) -> None:
-        """Starts the servers."""
-        for server in self.servers:
+        """Starts all of them."""
+        for server in self.processes:
             self._start(server)
 
     def round(self, number: int) -> None:
@@ -71,7 +77,7 @@ class Campaign:
         for sender in self.senders:
             sender.writer.generation = number // NEW_SERIES_EVERY
         kind = ("checkpoint", "start", "load")[number] if number < 3 else self.rng.choices(KINDS, (4, 4, 3))[0]
-        victims = [server for server in self.servers if self.rng.random() < 0.7] or [self.rng.choice(self.servers)]
+        victims = [server for server in self.processes if self.rng.random() < 0.7] or [self.rng.choice(self.servers)]
         before = self.account.metrics
         under_load(self.senders, lambda load: self._kill(load, victims, at_checkpoint=kind == "checkpoint"))
         if kind == "start":
@@ -99,6 +105,7 @@ class Campaign:
         self.catch_up()
         for server in self.servers:
             self.compared += recount(server, self.account, self.start, self.clock(), self.rng, self.names)
+        for server in self.processes:
             self.listen_for_faults(server)
         if verify:
             for server in self.servers:
@@ -136,7 +143,7 @@ class Campaign:
     def _kill(self, load: Load, victims: list[Streamgauge], at_checkpoint: bool) -> None:
         load.wait(15)
         until = time.monotonic() + self.rng.random() * LOAD_SECONDS
-        if at_checkpoint:
+        if at_checkpoint and "DATA_DIR" in victims[0].settings:
             self._await_checkpoint(victims[0], until)
             time.sleep(self.rng.random() * 0.03)
         else:
