@@ -39,8 +39,9 @@ class Campaign:
         clock: Callable[[], int] = now_ms, errors: bool = False, thorough: bool = False,
         others: Sequence[Streamgauge] = (),
     ) -> None:  # fmt: skip
-        """others: processes that take no rows and are killed all the same. thorough: all metrics are recounted in the short campaign too, not only some, drawn anew each time.
-        errors: whether the servers may log errors; tracebacks they may not, whatever happens."""
+        """others: processes that take no rows and are killed all the same. thorough: all metrics are recounted in the
+        short campaign too, not only some, drawn anew each time. errors: whether the servers may log errors; tracebacks
+        they may not, whatever happens."""
         self.name, self.servers, self.others, self.clock = name, servers, others, clock
         self.faults = FAULTS if errors else (*FAULTS, " ERROR ")
         self.rng = pick(f"{name} moments")
