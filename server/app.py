@@ -61,6 +61,7 @@ from server.wire.messages import decode_json
 
 logger = logging.getLogger("streamgauge")
 
+RESTORE_TRIES = 20
 OPEN_BEFORE_READY = ("/health", "/ready")
 
 
@@ -101,8 +102,7 @@ class App:
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
-            self.engine = Engine(engine_options(settings, shared=self.role != SERVE))
-            await asyncio.to_thread(restore, self.engine, self.store)
+            self.engine = await asyncio.to_thread(self._restored, settings)
             restored = time.monotonic()
             if self.role == ENGINE:
                 self.lease = await open_lease(settings.log, self.name)
@@ -126,6 +126,16 @@ class App:
             ("numbers", self._count(settings)),
         ):
             self._start(name, task)
+
+    def _restored(self, settings: Settings) -> Engine:
+        """An engine where the store's newest checkpoint was taken. Where others write to the store meanwhile, what was
+        read has to be of one of their flushes."""
+        for _ in range(RESTORE_TRIES):
+            engine = Engine(engine_options(settings, shared=self.role != SERVE))
+            restore(engine, self.store)
+            if self.role == SERVE or cast(SharedStore, self.store).generation == engine.generation:
+                return engine
+        raise StoreUnavailable("the store was written to again and again while it was read; start again")
 
     async def ready(self) -> None:
         """Returns when the replay has ended."""

@@ -239,6 +239,10 @@ class Store(Protocol):
 class SharedStore(Store, Protocol):
     """A store that several processes have open, of which one at a time writes flushes; all may write documents."""
 
+    @property
+    def generation(self) -> int:
+        """Of the newest flush that this process sees."""
+
     guard: Callable[[], bool]
     """Asked before each step of a write: whether this process may still write. StoreConflict where not."""
 

@@ -33,7 +33,7 @@ TABLES = (TABLE, shelf.TABLE, packs.TABLE)
 HEAD = "head"
 _EVER = 1 << 62
 LASTING = 4
-"""Flushes for which blocks that have been replaced stay: queries may still be reading them."""
+"""Flushes for which what has been replaced stays: somebody may still be reading it."""
 _TRIES = 20
 _SERIES = struct.Struct("<qI")
 Result = TypeVar("Result")
@@ -86,19 +86,34 @@ class Reader:
             found.update(unpack(data, blob))
         return living(found, manifest)
 
-    def _in_one_view(self, read: Callable[[View], Result], lasting: int = 1) -> Result:
-        """What is read of a commit while the store goes on. lasting: so many flushes later it is still whole."""
+    def _in_one_view(self, read: Callable[[View], Result]) -> Result:
+        """What is read of a commit while the store goes on: LASTING flushes later it is still whole."""
         for left in reversed(range(_TRIES)):
             view = self._now
             try:
                 found = read(view)
             except StoreDamaged:
-                if self._view.flushes - view.flushes <= lasting or not left:
+                if not left or not self._is_past(view):
                     raise
                 continue
-            if self._view.flushes - view.flushes <= lasting:
+            if self._view.flushes - view.flushes <= LASTING:
                 return found
         raise StoreUnavailable("the store was written to again and again while it was read; try again")
+
+    def _is_past(self, view: View) -> bool:
+        """Whether what cannot be read of a commit may be so because newer ones have taken its place."""
+        if self._view.flushes - view.flushes > LASTING:
+            return True
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if head is None or head["version"] == self._view.manifest.version:
+            return False
+        self.load()
+        return True
+
+    @property
+    def generation(self) -> int:
+        """Of the newest flush that is seen here."""
+        return self._view.manifest.generation
 
     @property
     def _now(self) -> View:
@@ -132,7 +147,7 @@ class Reader:
     # blocks
 
     def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
-        return self._in_one_view(lambda view: self._read_blocks(keys, view), LASTING)
+        return self._in_one_view(lambda view: self._read_blocks(keys, view))
 
     def _read_blocks(self, keys: Sequence[BlockKey], view: View) -> dict[BlockKey, tuple[int, bytes]]:
         found = self._shelf.read([key for key in keys if key.level], view.manifest)

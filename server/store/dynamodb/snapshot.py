@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from server.store import Aws, BlockKey, StoreDamaged, StoreError, StoreUnavailable
+from server.store import Aws, BlockKey, StoreError, StoreUnavailable
 from server.store.dynamodb.client import Client
 from server.store.dynamodb.pages import TABLE
-from server.store.dynamodb.reader import HEAD, TABLES, Reader, Result, View
+from server.store.dynamodb.reader import HEAD, TABLES, Reader, View
 from server.store.dynamodb.shelf import BUCKETS
 
 
@@ -29,14 +29,11 @@ class DynamoSnapshot(Reader):
         client.close()
         return None
 
-    def _in_one_view(self, read: Callable[[View], Result], lasting: int = 1) -> Result:
-        try:
-            return super()._in_one_view(read, lasting)
-        except StoreDamaged:
-            head = self._client.get(TABLE, (HEAD, self._part))
-            if head is None or head["version"] == self._view.manifest.version:
-                raise
-            raise StoreUnavailable("the store went on while it was read; try again") from None
+    def _is_past(self, view: View) -> bool:
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if head is None or head["version"] == view.manifest.version:
+            return False
+        raise StoreUnavailable("the store went on while it was read; try again")
 
     def checkpoints(self) -> list[tuple[int, int]]:
         manifest = self._now.manifest

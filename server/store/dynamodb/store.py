@@ -61,6 +61,8 @@ class DynamoStore(Documents):
         self._is_owner = False
         self._issued = 0
         self._attempt: _Attempt | None = None
+        self._recent: deque[View] = deque(maxlen=LASTING + 1)
+        """The newest commits; their pages are not written over yet."""
         self._read_lately: set[BlockKey] = set()
         self._replaced: deque[list[BlockKey]] = deque()
         """Blocks that had been there before, by the flush that replaced them, the last first."""
@@ -86,14 +88,14 @@ class DynamoStore(Documents):
         with self._lock:
             self._is_owner, self._attempt = False, None
             self._take_over()
-            return self._view.manifest.generation
+            return self.generation
 
     def refresh(self, generation: int) -> None:
-        if self._view.manifest.generation >= generation:
+        if self.generation >= generation:
             return
         with self._lock:
             self.load()
-        if self._view.manifest.generation < generation:
+        if self.generation < generation:
             raise StoreUnavailable(f"flush {generation} is not in the store yet; try again")
 
     def _check(self) -> None:
@@ -221,6 +223,7 @@ class DynamoStore(Documents):
         self._put_head(now, expected)
         self._is_owner = True
         self._pages.fence = fence
+        self._recent = deque([self._view], maxlen=LASTING + 1)
         self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
         self._issued = self._view.manifest.version + (STRIDE if head is not None else 0)
 
@@ -242,8 +245,9 @@ class DynamoStore(Documents):
         self._put_head(now, {"fence": fence, "version": before.manifest.version})
         self._view = View(manifest, stage, blob, flushes)
         attempted = self._attempt.blobs.values() if self._attempt is not None else ()
-        blobs = [blob, *attempted, *([before.blob] if before.blob is not None else [])]
-        self._pages.keep(manifest, before.manifest, blobs=blobs)
+        self._recent.appendleft(self._view)
+        blobs = [*attempted, *(view.blob for view in self._recent if view.blob is not None)]
+        self._pages.keep(*(view.manifest for view in self._recent), blobs=blobs)
 
     def _put_head(self, head: Item, expected: Mapping[str, Any]) -> None:
         self._check()
