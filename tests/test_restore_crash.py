@@ -52,9 +52,11 @@ def old_data(folder: Path, **more: object) -> Streamgauge:
     """A server that was killed, with a row of its own, and a WAL beside its store."""
     server = Streamgauge(folder, {**LIVES, **more})
     server.start()
-    server.call("POST", "/api/metrics", [{"name": "old", "metric_type": "counter", "value": 7}], expect=202)
-    server.call("POST", "/api/dashboards", {"name": "old dashboard"}, expect=201)
-    server.kill()
+    try:
+        server.call("POST", "/api/metrics", [{"name": "old", "metric_type": "counter", "value": 7}], expect=202)
+        server.call("POST", "/api/dashboards", {"name": "old dashboard"}, expect=201)
+    finally:
+        server.kill()
     assert (folder / "data" / "streamgauge.db-wal").stat().st_size
     return server
 
