@@ -62,6 +62,7 @@ from server.wire.messages import decode_json
 logger = logging.getLogger("streamgauge")
 
 RESTORE_TRIES = 20
+GATHER_SECONDS = 0.05
 OPEN_BEFORE_READY = ("/health", "/ready")
 
 
@@ -252,6 +253,7 @@ class App:
         """The parts of a process that is not alone on its log."""
         store = cast(SharedStore, self.store)
         if self.lease is not None:
+            self.pipeline.gather = GATHER_SECONDS
             self.ownership = Ownership(self.lease, store, self.pipeline, make)
             self.pipeline.subscribers.append(self.ownership.applied)
         kept: dict[str, Saved] = {KIND: saved, alerts.KIND: self.alerts, dashboards.KIND: self.dashboards}

@@ -47,6 +47,8 @@ class Pipeline:
         self._waiting: dict[int, asyncio.Future[Applied]] = {}
         self._caught_up = asyncio.Event()
         self._target = 0
+        self.gather = 0.0
+        """Seconds for which entries are let come together, where nobody waits for an answer of this process."""
         self.before_marks: Callable[[Sequence[Mark]], Awaitable[None]] = _nothing
         """Awaited before an entry with marks is applied."""
         self._ended = ""
@@ -121,11 +123,7 @@ class Pipeline:
         self._look_whether_caught_up()
         async for batch in self.log.follow(self.engine.position):
             if self._caught_up.is_set():
-                for record in batch:
-                    entry = _entry_of(record)
-                    if entry.marks:
-                        await self.before_marks(entry.marks)
-                    self._apply(entry, record.position)
+                await self._follow(batch)
                 continue
             await self._replay(batch)
             await asyncio.sleep(0)  # a replay must leave room for /health
@@ -183,13 +181,29 @@ class Pipeline:
             self._target = newest
             self._look_whether_caught_up()
 
+    async def _follow(self, batch: Sequence[Record]) -> None:
+        """What comes now. Where others are answered elsewhere, more of it at a time costs less."""
+        entries = [(record.position, _entry_of(record)) for record in batch]
+        if self.gather and not any(entry.marks or entry.epoch == self.writer for _, entry in entries):
+            self._apply_joined(entries)
+        else:
+            for position, entry in entries:
+                if entry.marks:
+                    await self.before_marks(entry.marks)
+                self._apply(entry, position)
+        if self.gather:
+            await asyncio.sleep(self.gather)
+
+    def _apply_joined(self, entries: Sequence[tuple[int, Entry]]) -> None:
+        for delivery in apply_all(self.engine, entries):
+            for subscriber in self.subscribers:
+                subscriber(delivery)
+
     async def _replay(self, batch: Sequence[Record]) -> None:
         """What was in the log at the start; nobody waits for it, so small entries are joined."""
         entries = [(record.position, _entry_of(record)) for record in batch]
         self.replayed += len(entries)
-        for delivery in apply_all(self.engine, entries):
-            for subscriber in self.subscribers:
-                subscriber(delivery)
+        self._apply_joined(entries)
         marks = [mark for _, entry in entries for mark in entry.marks]
         if marks:  # nobody has asked anything yet, so it is soon enough
             await self.before_marks(marks)
