@@ -1,4 +1,8 @@
-"""What a piece of work costs by itself: without the time in which it waits for others."""
+"""What a piece of work costs by itself: without the time in which it waits for others, or for a processor.
+
+Work on the event loop is counted in CPU time, for on a busy machine a millisecond of it may take ten; work on a thread
+in time that passes, for it may be reading a disk.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,18 @@ T = TypeVar("T")
 
 
 class Effort:
-    """Counts from its making on, for the task that made it."""
+    """Counts from its making on, for the task that made it. To be used on the event loop's thread."""
 
     def __init__(self) -> None:
         self._begun = time.perf_counter()
+        self._used = time.thread_time()
         self._elsewhere = 0.0
         _current.set(self)
 
     @property
     def seconds(self) -> float:
         """What the work has cost so far."""
-        return self.elapsed - self._elsewhere
+        return time.thread_time() - self._used - self._elsewhere
 
     @property
     def elapsed(self) -> float:
@@ -31,6 +36,7 @@ class Effort:
         return time.perf_counter() - self._begun
 
     def _waited(self, seconds: float) -> None:
+        """Takes out what the loop did for others meanwhile, less what was done elsewhere for this task."""
         self._elsewhere += seconds
 
 
@@ -39,7 +45,7 @@ _current: ContextVar[Effort | None] = ContextVar("effort", default=None)
 
 async def on_thread(room: asyncio.Semaphore, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
     """Calls on a thread, once there is room. Only what the call itself takes counts as effort of the task."""
-    begun, took = time.perf_counter(), 0.0
+    used, took = time.thread_time(), 0.0
 
     def timed() -> T:
         nonlocal took
@@ -55,4 +61,4 @@ async def on_thread(room: asyncio.Semaphore, call: Callable[P, T], *given: P.arg
     finally:
         effort = _current.get()
         if effort is not None:
-            effort._waited(time.perf_counter() - begun - took)
+            effort._waited(time.thread_time() - used - took)

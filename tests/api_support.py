@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,3 +31,15 @@ def code(server: Streamgauge, method: str, path: str, body: object = None, expec
 def ago(**delta: float) -> str:
     """A time in the past, ISO 8601."""
     return (datetime.now(UTC) - timedelta(**delta)).isoformat()
+
+
+def followed(known: Any, message: dict[str, Any]) -> Any:
+    """What the README tells a client to make of a delta."""
+    data = message["data"]
+    fresh = data["times"][0] if data["times"] else math.inf
+    kept = [i for i, time in enumerate(known["times"]) if message["first"] <= time < fresh]
+    series = [
+        {**old, **{name: [old[name][i] for i in kept] + new[name] for name in ("values", "counts")}}
+        for old, new in zip(known["series"], data["series"], strict=True)
+    ]
+    return {"times": [known["times"][i] for i in kept] + data["times"], "series": series}

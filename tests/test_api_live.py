@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import websocket
 
+from tests.api_support import followed
 from tests.support import Listener, Streamgauge, position, wait_until
 
 
@@ -129,6 +131,37 @@ def test_since_and_delta(server: Streamgauge) -> None:
         assert client.seen[-2]["type"] == "subscription_created"
         _, full = client.subscribe(query_id=query_id, since=first["offset"])
         assert rows(full) == [1, 3]
+
+
+def test_deltas_of_columns_make_the_columns_of_a_query(server: Streamgauge) -> None:
+    query = {
+        "query_string": "metric:columned", "aggregation": "average", "group_by": ["k"], "time_range": "10m",
+        "step": "5s", "format": "columns",
+    }  # fmt: skip
+    now = time.time()
+    for age in range(50, 0, -1):
+        for k in "ab":
+            post(server, "columned", age / 8, tags={"k": k}, timestamp=now - age)
+    with server.listen("charting", "?firehose=0") as client:
+        _, first = client.subscribe(query=query, delta=True)
+        known, deltas, slid = first["data"], 0, 0
+        for value in range(16):
+            time.sleep(0.35)  # while steps begin, panes close and flushes come and go
+            late = {"timestamp": time.time() - 3} if value % 3 == 0 else {}
+            stored = post(server, "columned", value / 3, tags={"k": "ab"[value % 2]}, **late)
+            newest = position(stored["id"].split("_")[1])
+            while True:
+                update = client.until("realtime_update")
+                slid += update.get("delta", False) and update["first"] > known["times"][0]
+                known = followed(known, update) if update.get("delta") else update["data"]
+                deltas += update.get("delta", False)
+                if position(update["offset"]) >= newest:
+                    break
+            answer = server.call("POST", "/api/query", {**query, "at": update["at"]})
+            assert answer["columns"] == known
+        assert deltas >= 8 and slid >= 1
+        update = client.seen[-1]
+        assert len(json.dumps(update)) < len(json.dumps(known)) / 4, "that is what deltas are for"
 
 
 def test_the_firehose_since_an_offset(server: Streamgauge) -> None:

@@ -114,10 +114,13 @@ class Follower:
             self._steps = bounds.step, bounds.calendar
             self._forget_folds()
         wanted = groups.of_series >= 0
-        pending, versions = self._read_pending(bounds, wanted, engine)
-        closed_key = (bounds, engine.generation, engine.closed, tuple(versions))
-        if self._closed is not None and self._closed[0] == closed_key:
-            pending = []
+        waiting = _waiting(bounds, engine)
+        versions = tuple((key, slot.version) for key, slot in waiting)
+        closed_key = (bounds, engine.generation, engine.closed, versions)
+        pending: list[Panes] = []
+        if self._closed is None or self._closed[0] != closed_key:
+            parts = (part for _, slot in waiting for part in slot.select(wanted, self.need))
+            pending = [inside(part, bounds.start, bounds.end) for part in parts]
         opened = []
         increases: Increases = (np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0))
         for stretch in stretches:
@@ -130,16 +133,6 @@ class Follower:
     def _forget_folds(self) -> None:
         for picked in self._picked.values():
             picked.folded = None
-
-    def _read_pending(self, bounds: Bounds, wanted: Flags, engine: Engine) -> tuple[list[Panes], list[object]]:
-        found: list[Panes] = []
-        versions: list[object] = []
-        for slots in (engine.frozen, engine.pending):
-            for key, slot in slots.items():
-                if slot.start < bounds.end and slot.start + slot.width * slot.per_slot > bounds.start:
-                    found += [inside(part, bounds.start, bounds.end) for part in slot.select(wanted, self.need)]
-                    versions.append((key, slot.version))
-        return found, versions
 
     def _read_open(
         self, stretch: Stretch, bounds: Bounds, wanted: Flags, engine: Engine
@@ -246,6 +239,16 @@ class Followers:
         self._held[follower.query] = follower, follower.nbytes
         while self._held and (len(self._held) > self._count or self.nbytes > self._size):
             self.nbytes -= self._held.popitem(last=False)[1][1]
+
+
+def _waiting(bounds: Bounds, engine: Engine) -> list[tuple[object, Slot]]:
+    """The closed slots in the range that the store does not have yet."""
+    return [
+        (key, slot)
+        for slots in (engine.frozen, engine.pending)
+        for key, slot in slots.items()
+        if slot.start < bounds.end and slot.start + slot.width * slot.per_slot > bounds.start
+    ]
 
 
 _ADDITIVE = frozenset({"sum", "count", "increase"})

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from engine.errors import EngineError
 from server.errors import CODES, ApiError
 from server.hub import Spliced, Subscription, Update
+from server.subscribers.live_delta import Columns, Rows, comparable, difference
 from server.subscribers.live_turns import Turns
 from server.wire.messages import encode, error_around_id, update_around_id
 
@@ -22,14 +23,16 @@ CROWD = 100
 CROWD_INTERVAL = 0.025
 COST_FACTOR = 10
 """An evaluation may take one part in so many of the time."""
-PATIENCE = 20
-"""What is due waits for what is cheaper, at most for so many of its intervals."""
+PATIENCE = 1.0
+"""Seconds that what is due waits at most for what is more urgent."""
+PATIENCE_PER_COST = 200
+PATIENCE_PER_BYTE = 40e-6
+"""Seconds it waits for what costs less and whose result is smaller, which makes less work for all who get it."""
 FAILURE_INTERVAL = 1.0
 """Seconds until a query that failed is tried again."""
 
 Name = tuple[str, str]
 """("metric" or "event", its name)."""
-RowKey = tuple[object, object]
 
 
 class Answer(Protocol):
@@ -113,24 +116,43 @@ class LiveQuery:
         self._changed_at = 0
         """Position of the answer that first had the present data."""
         self._data: bytes | None = None
-        self._rows: dict[RowKey, Any] | None = None
+        self._rows: Rows | Columns | None = None
         self._version = 0
         self._current: Update | None = None
         self._failure: tuple[str, str] | None = None
+        self._cost = 0.0
+        """Seconds of the last evaluation."""
         self._interval = MIN_INTERVAL
+        self._turn: asyncio.Future[None] | None = None
+        """What it waits for."""
         self._awake = asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
     @property
     def due(self) -> bool:
         """Is there something the last answer does not cover?"""
-        return self._slid or self._touched > self._answered
+        return self._slid or self._news
+
+    @property
+    def _news(self) -> bool:
+        """Is there new data, and not only a range that has moved?"""
+        return self._touched > self._answered
+
+    @property
+    def _patience(self) -> float:
+        """Seconds, the fewer the more urgent. Those with nothing on the screen yet count as new data."""
+        if not (self._news or self._fresh):
+            return PATIENCE
+        return min(PATIENCE, PATIENCE_PER_COST * self._cost + PATIENCE_PER_BYTE * len(self._data or b""))
 
     def touch(self, position: int) -> None:
         """An entry at this position changed the data."""
+        news = not self._news
         self._touched = position
         if self.subscribers:
             self._awake.set()
+        if news and self._turn is not None:
+            self._turns.hurry(self._turn, self._patience)
 
     def slide(self) -> None:
         """The range has moved."""
@@ -166,7 +188,9 @@ class LiveQuery:
             self._awake.clear()
             if not self.subscribers or not (self.due or self._fresh):
                 continue
-            await self._turns.take(PATIENCE * self._interval)
+            self._turn = self._turns.ask(self._patience)
+            await self._turn
+            self._turn = None
             started = loop.time()
             await self._evaluate()
             interval = max(self._interval, CROWD_INTERVAL if len(self.subscribers) > CROWD else MIN_INTERVAL)
@@ -185,12 +209,12 @@ class LiveQuery:
             logger.exception("live query %r failed", self._query_id or self._query)
             self._fail("internal", "the query failed; the server's log says why")
         else:
-            began = time.perf_counter()
+            began = time.thread_time()
             self.moves = answer.moves
             self._publish(answer)
-            cost = answer.cost + time.perf_counter() - began
-            self.seconds += cost
-            self._interval = max(MIN_INTERVAL, COST_FACTOR * cost)
+            self._cost = answer.cost + time.thread_time() - began
+            self.seconds += self._cost
+            self._interval = max(MIN_INTERVAL, COST_FACTOR * self._cost)
 
     def _fail(self, code: str, message: str) -> None:
         """Tell the subscribers once, however often it fails in the same way."""
@@ -236,22 +260,13 @@ class LiveQuery:
             subscription.offer(self._current)
 
     def _delta(self, answer: Answer, offset: str, changed: bool) -> Spliced | None:
-        """What changed since the previous version, None where nobody wants it or the rows have no keys."""
+        """What changed since the previous version, None where nobody wants it or the whole is needed."""
         if not any(subscription.delta for subscription in self.subscribers):
             self._rows = None
             return None
         before = self._rows
-        rows = self._rows = keyed(answer.rows) if changed or before is None else before
-        if rows is None or before is None:
+        rows = self._rows = comparable(answer.rows) if changed or before is None else before
+        delta = None if rows is None or before is None else difference(before, rows)
+        if delta is None:
             return None
-        data = [row for key, row in rows.items() if before.get(key) != row]
-        removed = [key for key in before if key not in rows]
-        return Spliced(*update_around_id(self._query_id, offset, answer.at, encode(data), encode(removed)))
-
-
-def keyed(rows: Any) -> dict[RowKey, Any] | None:
-    """The rows by (group, time); None where they are no list of objects with distinct ones."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return None
-    result = {(row.get("group"), row.get("time")): row for row in rows}
-    return result if len(result) == len(rows) else None
+        return Spliced(*update_around_id(self._query_id, offset, answer.at, encode(delta.data), delta.members))

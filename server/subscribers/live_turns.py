@@ -19,22 +19,30 @@ class Turns:
         self._giving = False
 
     async def take(self, patience: float) -> None:
-        """Returns when it is the caller's turn. patience: seconds from now after which others are no more urgent.
+        """Returns when it is the caller's turn; see `ask`."""
+        await self.ask(patience)
+
+    def ask(self, patience: float) -> asyncio.Future[None]:
+        """A turn, done when it comes. patience: seconds from now after which others are no more urgent.
 
         So what is cheap need not wait for all that is dear and became due with it, and nothing waits for ever.
         """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.hurry(turn, patience)
+        return turn
+
+    def hurry(self, turn: asyncio.Future[None], patience: float) -> None:
+        """Makes a turn that was asked for and has not come as urgent as one asked for now with this patience."""
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
         heappush(self._waiting, (loop.time() + patience, next(self._asked), turn))
         if not self._giving:
             self._giving = True
             loop.call_soon(self._give)
-        await turn
 
     def _give(self) -> None:
         while self._waiting:
             _, _, turn = heappop(self._waiting)
-            if not turn.done():  # its caller may have been cancelled
+            if not turn.done():  # its caller may have been cancelled, or hurried and had it
                 turn.set_result(None)
                 self._pause(ROUNDS)
                 return

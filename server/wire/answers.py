@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.model import TYPES, parse_series_key
+from engine.model import TYPES, Floats, parse_series_key
 from engine.query.bounds import Bounds
 from engine.query.execute import MISSING_GROUP, RawRows, Table
 from engine.query.plan import Groups
@@ -23,6 +23,18 @@ def number(value: float) -> int | float | None:
     if value != value or value in (np.inf, -np.inf):
         return None
     return int(value) if value == int(value) and abs(value) < _EXACT else float(value)
+
+
+def numbers(values: Floats) -> list[Any]:
+    """Values as JSON, each as `number` has it; nested as the array is."""
+    whole = (values == np.trunc(values)) & (np.abs(values) < _EXACT)
+    known = np.isfinite(values)
+    if known.all() and not whole.any():
+        return list(values.tolist())
+    found = values.astype(object)
+    found[whole] = values[whole].astype(np.int64)
+    found[~known] = None
+    return list(found.tolist())
 
 
 def group_name(values: tuple[str, ...]) -> str:
@@ -59,10 +71,10 @@ def as_columns(query: Query, bounds: Bounds, table: Table) -> dict[str, Any]:
         {
             "group": group_name(values) if query.group_by else "",
             "labels": _labels(query, values),
-            "values": [number(value) for value in of_group],
+            "values": of_group,
             "counts": counts,
         }
-        for values, of_group, counts in zip(table.groups, table.values.tolist(), table.counts.tolist(), strict=True)
+        for values, of_group, counts in zip(table.groups, numbers(table.values), table.counts.tolist(), strict=True)
     ]
     times = table.times.tolist()
     partial = {} if bounds.over is None else {"partial": times[bounds.over :]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -60,21 +61,21 @@ def error_message(code: str, message: str, **details: object) -> bytes:
 
 
 def update_around_id(
-    query_id: str | None, offset: str, at: int, data: bytes, removed: bytes | None = None
+    query_id: str | None, offset: str, at: int, data: bytes, delta: Mapping[str, object] | None = None
 ) -> tuple[bytes, bytes]:
     """A `realtime_update` without its subscription id: the bytes before it and the bytes after it.
 
-    at: ms. data: JSON of the rows. removed: JSON list of [group, time] no longer in the result, only for a delta,
-    where `data` holds the changed rows alone.
+    at: ms. data: JSON of the result. delta: only where `data` holds what changed alone; what a client needs to know
+    to make the result of it, as members of the message.
     """
     moment = encode(format_time(at))
-    delta = b"" if removed is None else b',"delta":true,"removed":' + removed
+    about = b"" if delta is None else b"," + encode({"delta": True, **delta})[1:-1]
     after = b'","query_id":%b,"offset":%b,"at":%b,"timestamp":%b%b,"data":%b}' % (
         encode(query_id),
         encode(offset),
         moment,
         moment,
-        delta,
+        about,
         data,
     )
     return b'{"type":"realtime_update","subscription_id":"', after

@@ -367,3 +367,42 @@ async def test_queries_that_are_due_at_once_take_turns_with_everything_else() ->
     assert [each for each in order if each != "request"] == [0, 3, 4, 5, 1], "the patient one comes last"
     assert not any(isinstance(one, int) and isinstance(other, int) for one, other in pairwise(order)), order
     await asyncio.wait_for(evaluate(7), 1)
+
+
+async def test_a_turn_that_has_become_urgent_comes_before_others() -> None:
+    turns, order = Turns(), list[str]()
+
+    async def wait(name: str, turn: asyncio.Future[None]) -> None:
+        await turn
+        order.append(name)
+
+    late, first, second = (turns.ask(patience) for patience in (60.0, 30.0, 40.0))
+    tasks = [asyncio.create_task(wait(*each)) for each in (("late", late), ("first", first), ("second", second))]
+    turns.hurry(late, 0.0)
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+    assert order == ["late", "first", "second"]
+    await asyncio.wait_for(turns.take(1), 5)  # what is left of the hurried one is nobody's turn
+
+
+async def test_new_data_go_before_ranges_that_only_move(stream: Stream) -> None:
+    asked, moved = list[str](), False
+    answer = stream.sums.answer
+
+    async def noted(query: Any, at: int | None = None) -> Any:
+        asked.append(query.name)
+        if len(asked) == 5 and moved:
+            stream.add("fresh")
+        return await answer(query, at)
+
+    stream.sums.answer = noted  # type: ignore[method-assign]
+    names = [f"still_{number}" for number in range(20)] + ["fresh"]
+    bodies = [{"query_string": f"metric:{name}", "slide": 5000} for name in names]
+    readers = [Reader(stream.live, None).subscribe(body) for body in bodies]
+    for reader in readers:
+        await reader.next(1)
+    await rest()
+    asked.clear()
+    moved = True
+    stream.tick(5000)
+    await eventually(lambda: set(asked) == set(names))  # nobody is forgotten
+    assert "fresh" in asked[:6], asked

@@ -1,9 +1,10 @@
-// Live queries over the one connection: asked again after each reconnect, with the offset of what is already shown.
-// Updates are complete results, so only the newest of each query is parsed, once per frame.
+// Live queries over the one connection: asked again after each reconnect, with the offset of what is already known.
+// Of complete results only the newest of each query is parsed, when its turn to be drawn has come. Deltas build on one
+// another, and are small: they are taken in as they come, and drawn together.
 
 import type { NextFrame } from "./frames";
 import type { Outbox } from "./outbox";
-import { parseMessage, readUpdate, type Query, type ServerError, type Update } from "./protocol";
+import { applyDelta, isDelta, parseMessage, readUpdate, type Query, type ServerError, type Update } from "./protocol";
 
 export interface Watcher {
   update(update: Update): void;
@@ -15,22 +16,29 @@ interface Live {
   watcher: Watcher;
   /** The server's name for it, null until it has answered. */
   id: string | null;
-  offset: string;
+  /** Its place among all that were ever asked: about the order in which they stand on the page. */
+  place: number;
+  /** The newest result that was read. */
+  known: Update | null;
   /** Found no room among the connection's subscriptions; asked again when one ends. */
   crowdedOut: boolean;
   /** Takes back the question while it waits for its turn. */
   takeBack: () => void;
 }
 
-interface Unread {
-  /** Its text, or the message where it was parsed already. */
-  update: string | Record<string, unknown>;
+/** What a query has to show and did not show yet. */
+interface Undrawn {
+  /** The text of a complete result, null where the result is read already. */
+  text: string | null;
   /** The frame before which it came first. */
   since: number;
 }
 
-/** Frames that an update with much to draw lets pass for lighter ones. */
+/** Frames that an update with much to draw lets pass for lighter ones; then it has every other frame before them. */
 const PATIENCE = 8;
+
+/** What a number takes in a text, about. */
+const NUMBER = 8;
 
 const UPDATE_HEAD = /^\{\s*"type"\s*:\s*"realtime_update"\s*,\s*"subscription_id"\s*:\s*"([^"\\]+)"/;
 
@@ -39,10 +47,10 @@ export class LiveQueries {
   private readonly byId = new Map<string, Live>();
   /** Asked and not answered yet, in the order they were sent: answers come in that order. */
   private asked: Live[] = [];
-  /** Newest unread update per subscription. */
-  private readonly unread = new Map<string, Unread>();
+  private readonly undrawn = new Map<Live, Undrawn>();
   private scheduled = false;
   private frames = 0;
+  private places = 0;
 
   constructor(
     private readonly outbox: Outbox,
@@ -55,7 +63,8 @@ export class LiveQueries {
       query,
       watcher,
       id: null,
-      offset: "",
+      place: this.places++,
+      known: null,
       crowdedOut: false,
       takeBack: () => undefined,
     };
@@ -67,10 +76,11 @@ export class LiveQueries {
   /** A new line is open: nothing asked on the old one counts. */
   reopened(): void {
     this.byId.clear();
-    this.unread.clear();
     this.asked = [];
     this.outbox.clear();
     for (const live of this.all) {
+      // What was read is known to the server by its offset and not sent again; what was not read is.
+      if (this.undrawn.get(live)?.text) this.undrawn.delete(live);
       live.id = null;
       this.ask(live);
     }
@@ -80,16 +90,20 @@ export class LiveQueries {
   takeText(text: string): boolean {
     const id = UPDATE_HEAD.exec(text.slice(0, 160))?.[1];
     if (id === undefined) return false;
-    this.keep(id, text);
+    const live = this.byId.get(id);
+    const message = isDelta(text) ? parseMessage(text) : null;
+    if (live && message) this.read(live, message);
+    else if (live) this.keep(live, text);
     return true;
   }
 
   /** Takes a parsed message if it concerns a live query; false otherwise. */
   take(message: { type: string } & Record<string, unknown>): boolean {
     const id = typeof message["subscription_id"] === "string" ? message["subscription_id"] : "";
+    const live = this.byId.get(id);
     switch (message.type) {
       case "realtime_update":
-        this.keep(id, message);
+        if (live) this.read(live, message);
         return true;
       case "subscription_created":
         this.created(this.asked.shift(), id);
@@ -106,13 +120,14 @@ export class LiveQueries {
 
   private ask(live: Live): void {
     live.crowdedOut = false;
-    const since = live.offset ? { since: live.offset } : {};
-    const text = JSON.stringify({ type: "subscribe", query: live.query, ...since });
+    const since = live.known?.offset ? { since: live.known.offset } : {};
+    const text = JSON.stringify({ type: "subscribe", query: live.query, delta: true, ...since });
     live.takeBack = this.outbox.put(text, () => this.asked.push(live));
   }
 
   private end(live: Live): void {
     this.all.delete(live);
+    this.undrawn.delete(live);
     live.takeBack();
     if (live.id !== null) this.unsubscribe(live.id);
     // One that is asked already is ended by `created`, when its id is known.
@@ -120,7 +135,6 @@ export class LiveQueries {
 
   private unsubscribe(id: string): void {
     this.byId.delete(id);
-    this.unread.delete(id);
     this.outbox.put(JSON.stringify({ type: "unsubscribe", subscription_id: id }), undefined, true);
   }
 
@@ -152,9 +166,31 @@ export class LiveQueries {
     return true;
   }
 
-  private keep(id: string, update: string | Record<string, unknown>): void {
-    this.unread.set(id, { update, since: this.unread.get(id)?.since ?? this.frames });
+  private keep(live: Live, text: string | null): void {
+    this.undrawn.set(live, { text, since: this.undrawn.get(live)?.since ?? this.frames });
     this.schedule();
+  }
+
+  /** Reads an update. A delta builds on the result before it; one that does not fit it is asked for as a whole. */
+  private read(live: Live, message: Record<string, unknown>): void {
+    this.readText(live);
+    const delta = message["delta"] === true;
+    const update = delta ? live.known && applyDelta(live.known, message) : readUpdate(message);
+    if (update) {
+      live.known = update;
+      this.keep(live, null);
+    } else if (delta && live.id !== null) {
+      this.unsubscribe(live.id);
+      live.id = live.known = null;
+      this.ask(live);
+    }
+  }
+
+  /** Reads the complete result that waits for it, if there is one. */
+  private readText(live: Live): void {
+    const text = this.undrawn.get(live)?.text;
+    const message = text ? parseMessage(text) : null;
+    if (message) live.known = readUpdate(message) ?? live.known;
   }
 
   private schedule(): void {
@@ -165,28 +201,33 @@ export class LiveQueries {
 
   private flush(room: number): number {
     this.scheduled = false;
-    const updates = this.next(room);
-    for (const [id, { update: unread }] of updates) {
-      this.unread.delete(id);
-      const live = this.byId.get(id);
-      const message = typeof unread === "string" ? parseMessage(unread) : unread;
-      const update = message && readUpdate(message);
-      if (!live || !update) continue;
-      live.offset = update.offset;
-      live.watcher.update(update);
+    const drawn = this.next(room);
+    for (const live of drawn) {
+      this.readText(live);
+      this.undrawn.delete(live);
+      if (live.known) live.watcher.update(live.known);
     }
-    if (this.unread.size > 0) this.schedule();
-    return updates.length;
+    if (this.undrawn.size > 0) this.schedule();
+    return drawn.length;
   }
 
   /** What to draw now: what has waited long, then the lightest first, so that a single new value need not wait for
-   * fifty full charts. */
-  private next(room: number): [string, Unread][] {
+   * fifty full charts; of equal ones the first on the page, so that what changes in a frame lies together. */
+  private next(room: number): Live[] {
     const frame = ++this.frames;
-    const order = ([, { update, since }]: [string, Unread]): number => {
-      if (frame - since > PATIENCE) return since - frame;
-      return typeof update === "string" ? update.length : 0;
+    const order = ([live, { text, since }]: [Live, Undrawn]): number => {
+      if (frame % 2 === 0 && frame - since > PATIENCE) return since - frame;
+      return text !== null ? text.length : weight(live.known);
     };
-    return [...this.unread].sort((a, b) => order(a) - order(b)).slice(0, room);
+    return [...this.undrawn]
+      .map((each) => ({ live: each[0], order: order(each) }))
+      .sort((a, b) => a.order - b.order || a.live.place - b.live.place)
+      .slice(0, room)
+      .map(({ live }) => live);
   }
+}
+
+/** About how long the text of a result is. */
+function weight(known: Update | null): number {
+  return known === null ? 0 : NUMBER * known.columns.times.length * (1 + 2 * known.columns.series.length);
 }

@@ -158,6 +158,32 @@ export function readUpdate(message: Record<string, unknown>): Update | null {
   };
 }
 
+/** Whether the text of an update holds only what changed; told by its first bytes. */
+export function isDelta(text: string): boolean {
+  return text.slice(0, 500).includes('"delta":true');
+}
+
+/** The result after an update that holds the changed steps alone; null where it does not build on this one. */
+export function applyDelta(before: Update, message: Record<string, unknown>): Update | null {
+  const { times, series } = before.columns;
+  const start = times.indexOf(message["first"] as number);
+  const changed = readUpdate(message);
+  if (start < 0 || changed === null || changed.columns.series.length !== series.length) return null;
+  const tail = changed.columns;
+  const end = tail.times.length === 0 ? times.length : times.findLastIndex((time) => time < tail.times[0]!) + 1;
+  const joined = <T>(old: T[], fresh: T[]): T[] => [...old.slice(start, end), ...fresh];
+  return {
+    ...changed,
+    columns: {
+      times: joined(times, tail.times),
+      series: series.map((one, i) => {
+        const { values, counts } = tail.series[i]!;
+        return { ...one, values: joined(one.values, values), ...(counts && { counts: joined(one.counts ?? [], counts) }) };
+      }),
+    },
+  };
+}
+
 /** `metric:<name>` or `event:<type>`; a name that would end early stands in quotes. */
 export function selector(kind: "metric" | "event", name: string): string {
   const plain = !/[{}]|^["\s]|\s$/.test(name);

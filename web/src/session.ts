@@ -27,7 +27,7 @@ const SWEEP = 15_000;
 /** How soon the first list is asked again, for example while the server replays its log. */
 const IMPATIENCE = 1_500;
 
-/** How long rows are gathered before they are shown, ms. */
+/** How long rows are gathered before they are shown, ms, where no result is drawn before. */
 const GATHER = 100;
 
 /** How often the round trip is measured and the ledger read. */
@@ -48,7 +48,13 @@ let heard = 0;
 let pinged: number | null = null;
 
 const outbox = new Outbox((text) => line.send(text), { now: () => performance.now(), later });
-export const live = new LiveQueries(outbox, measuredFrames({ now: () => performance.now(), frame: (call) => requestAnimationFrame(call), later }));
+const nextFrame = measuredFrames({ now: () => performance.now(), frame: (call) => requestAnimationFrame(call), later });
+export const live = new LiveQueries(outbox, (draw) =>
+  nextFrame((room) => {
+    showRows(); // with the results they led to, in one frame
+    return draw(room);
+  }),
+);
 
 const line = new Connection(
   { open: openSocket, now: Date.now, random: Math.random, later, diagnose: diagnoseAndAsk },
@@ -160,15 +166,18 @@ function receive(text: string): void {
 }
 
 let rows: (() => void)[] = [];
+let stopGathering: () => void = () => undefined;
 
 /** Rows that come within a moment are shown in one frame: each alone would cost as much as all together. */
 function atOnce(show: () => void): void {
-  if (rows.push(show) > 1) return;
-  later(() => {
-    const shown = rows;
-    rows = [];
-    batch(() => shown.forEach((each) => each()));
-  }, GATHER);
+  if (rows.push(show) === 1) stopGathering = later(showRows, GATHER);
+}
+
+function showRows(): void {
+  stopGathering();
+  const shown = rows;
+  rows = [];
+  if (shown.length > 0) batch(() => shown.forEach((each) => each()));
 }
 
 function openSocket(): Socket {

@@ -70,4 +70,18 @@ describe("frames", () => {
     run(100);
     expect(heap(3, 1).drawn).toEqual([3]);
   });
+
+  it("begins at once, and goes on when what was drawn is on the screen", () => {
+    time = 20; // a frame begins at 32
+    const began: number[] = [];
+    const draw = (): number => {
+      began.push(time);
+      if (began.length < 3) next(draw);
+      time += 5;
+      return 1;
+    };
+    next(draw);
+    run(200);
+    expect(began).toEqual([20, 32, 48]);
+  });
 });

@@ -13,6 +13,7 @@ const query = (name: string): Query => ({
 
 interface Sent {
   type: string;
+  delta?: boolean;
   query?: Query;
   since?: string;
   subscription_id?: string;
@@ -34,6 +35,21 @@ const updateText = (id: string, offset: string, value: number): string =>
     offset,
     at: "2026-01-01T00:00:00.000Z",
     data: { times: [0], series: [{ group: "", labels: {}, values: [value] }] },
+  });
+
+const STEP = 5000;
+/** A delta: from which step on the result still reaches back, and the values of the steps that changed. */
+const deltaText = (id: string, offset: string, first: number, times: number[], values: (number | null)[]): string =>
+  JSON.stringify({
+    type: "realtime_update",
+    subscription_id: id,
+    query_id: null,
+    offset,
+    at: "2026-01-01T00:00:05.000Z",
+    timestamp: "2026-01-01T00:00:05.000Z",
+    delta: true,
+    first,
+    data: { times, series: [{ values, counts: values.map((v) => (v === null ? 0 : 1)) }] },
   });
 
 function watcher(): Watcher & { updates: Update[]; errors: ServerError[] } {
@@ -92,6 +108,24 @@ describe("live queries", () => {
     expect(drawn.length).toBeLessThan(15);
   });
 
+  it("draws a light update soon, however many heavy ones have waited long", () => {
+    const drawn: string[] = [];
+    for (let i = 0; i <= 16; i++) {
+      const name = i < 16 ? "heavy" : "light";
+      live.watch(query(`q${i}`), { update: () => void drawn.push(name), error: () => undefined });
+      live.take({ type: "subscription_created", subscription_id: `sub_${i}` });
+      if (i < 16) live.takeText(updateText(`sub_${i}`, `e-${"1".repeat(300)}`, 1));
+    }
+    const one = (): void => frames.splice(0).forEach((call) => call(1));
+    for (let i = 0; i < 10; i++) one();
+    live.takeText(updateText("sub_16", "e-2", 1));
+    one();
+    one();
+    expect(drawn.slice(10)).toContain("light");
+    while (frames.length > 0) one();
+    expect(drawn.length).toBe(17);
+  });
+
   it("asks again after a reconnect, from where it was", () => {
     const a = watcher();
     live.watch(query("a"), a);
@@ -100,7 +134,7 @@ describe("live queries", () => {
     frame();
     sent = [];
     live.reopened();
-    expect(sent).toEqual([{ type: "subscribe", query: query("a"), since: "e-7" }]);
+    expect(sent).toEqual([{ type: "subscribe", query: query("a"), delta: true, since: "e-7" }]);
     live.take({ type: "subscription_created", subscription_id: "sub_9" });
     live.takeText(updateText("sub_1", "e-8", 5)); // of the line before
     live.takeText(updateText("sub_9", "e-9", 6));
@@ -154,6 +188,74 @@ describe("live queries", () => {
     frame();
     frame();
     expect(all.map((one) => one.updates.length)).toEqual(all.map(() => 1));
+  });
+
+  it("builds deltas on what came before, each of them, and draws them once", () => {
+    const a = watcher();
+    live.watch(query("a"), a);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.takeText(updateText("sub_1", "e-1", 1));
+    live.takeText(deltaText("sub_1", "e-2", 0, [STEP], [2]));
+    live.takeText(deltaText("sub_1", "e-3", 0, [STEP, 2 * STEP], [2.5, 3]));
+    frame();
+    live.takeText(deltaText("sub_1", "e-4", STEP, [3 * STEP], [null]));
+    frame();
+    live.takeText(deltaText("sub_1", "e-5", STEP, [], []));
+    frame();
+    expect(a.updates.map((u) => [u.offset, u.columns.times, u.columns.series[0]!.values])).toEqual([
+      ["e-3", [0, STEP, 2 * STEP], [1, 2.5, 3]],
+      ["e-4", [STEP, 2 * STEP, 3 * STEP], [2.5, 3, null]],
+      ["e-5", [STEP, 2 * STEP, 3 * STEP], [2.5, 3, null]],
+    ]);
+    expect(a.updates[2]!.columns.series[0]).toMatchObject({ group: "", labels: {} });
+    expect(a.updates[0]!.columns.series[0]!.values).toEqual([1, 2.5, 3]); // what was given away does not change
+  });
+
+  it("asks for the whole again where a delta does not fit", () => {
+    const a = watcher();
+    live.watch(query("a"), a);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.takeText(updateText("sub_1", "e-1", 1));
+    frame();
+    sent = [];
+    live.takeText(deltaText("sub_1", "e-9", 7 * STEP, [8 * STEP], [2]));
+    expect(sent).toEqual([
+      { type: "unsubscribe", subscription_id: "sub_1" },
+      { type: "subscribe", query: query("a"), delta: true },
+    ]);
+    live.takeText(deltaText("sub_1", "e-10", 0, [], [])); // still under way
+    live.take({ type: "subscription_deleted", subscription_id: "sub_1" });
+    live.take({ type: "subscription_created", subscription_id: "sub_2" });
+    live.takeText(updateText("sub_2", "e-11", 5));
+    frame();
+    expect(a.updates.map((u) => u.offset)).toEqual(["e-1", "e-11"]);
+  });
+
+  it("draws after a reconnect what it had read before, and asks for nothing older", () => {
+    const a = watcher();
+    live.watch(query("a"), a);
+    live.take({ type: "subscription_created", subscription_id: "sub_1" });
+    live.takeText(updateText("sub_1", "e-1", 1));
+    live.takeText(deltaText("sub_1", "e-2", 0, [STEP], [2]));
+    live.reopened();
+    expect(sent.at(-1)).toEqual({ type: "subscribe", query: query("a"), delta: true, since: "e-2" });
+    frame();
+    expect(a.updates.map((u) => u.offset)).toEqual(["e-2"]);
+    live.take({ type: "subscription_created", subscription_id: "sub_2" });
+    live.takeText(deltaText("sub_2", "e-3", 0, [STEP], [4]));
+    frame();
+    expect(a.updates[1]!.columns.series[0]!.values).toEqual([1, 4]);
+  });
+
+  it("draws equal ones in the order they were asked in", () => {
+    const drawn: number[] = [];
+    [0, 1, 2, 3].forEach((i) => {
+      live.watch(query(`q${i}`), { update: () => void drawn.push(i), error: () => undefined });
+      live.take({ type: "subscription_created", subscription_id: `sub_${i}` });
+    });
+    [2, 0, 3, 1].forEach((i) => live.takeText(updateText(`sub_${i}`, "e-1", 1)));
+    frame();
+    expect(drawn).toEqual([0, 1, 2, 3]);
   });
 
   it("leaves other messages to others", () => {

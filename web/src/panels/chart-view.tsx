@@ -31,7 +31,8 @@ export function ChartView({ plan, unit, model, edges, isolated, onHover }: Props
     return () => drawn?.destroy();
   }, [plan, made]);
 
-  useEffect(() => chart.current?.show(model, unit, edges), [made, model, unit, edges.from, edges.to]);
+  // With the words of the panel, in one frame.
+  useLayoutEffect(() => chart.current?.show(model, unit, edges), [made, model, unit, edges.from, edges.to]);
   useEffect(() => chart.current?.isolate(isolated), [made, isolated]);
 
   return <div class="chart" ref={box} aria-hidden="true" />;
