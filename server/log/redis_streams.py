@@ -86,7 +86,7 @@ class RedisLog:
         make: makes the clients, in place of one for `url`. patience: seconds of trouble before appends are refused.
         """
         bare, stream, consumer = split_url(url)
-        opened = cls(bare, make, stream, consumer, max_bytes, patience, lease)
+        opened = cls(url, make, stream, consumer, max_bytes, patience, lease)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
         except BaseException:
