@@ -24,6 +24,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 
 from server.log import MAX_UNREAD_ATTACHMENTS, Lease, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_client import TROUBLE, Client, MakeClient, maker
+from server.log.redis_guard import warning_of
 from server.log.redis_held import Held, is_behind, put_back
 from server.log.redis_names import DURABILITY_SETTINGS, durability, format_id, pairs, parse_id, split_url, text
 from server.log.redis_start import begin_after, is_kept_above
@@ -89,6 +90,7 @@ class RedisLog:
         opened = cls(url, make, stream, consumer, max_bytes, patience, lease)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
+            opened.mode += f"; {warning}" if (warning := await warning_of(bare, opened._client)) else ""
         except BaseException:
             await opened._client.aclose()
             raise
