@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_input_support import GOOD, LIMIT, check_ledger
+from tests.cluster_support import RedisCluster
 from tests.dynamodb_support import Dynalite, MotoServer
 from tests.support import RedisServer, Streamgauge
 
@@ -27,6 +28,23 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def redis_url(redis_server: RedisServer, tmp_path: Path) -> str:
     """URL of the shared Redis server, with a log stream of this test's own."""
     return f"{redis_server.url}?stream=test:{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """One Redis Cluster of three nodes for the whole run, whole again after each test."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: RedisCluster, tmp_path: Path) -> str:
+    """URL of the shared cluster, with a log stream of this test's own."""
+    return f"{redis_cluster.nodes[0].url}?cluster=true&stream=test:{tmp_path.name}"
 
 
 @pytest.fixture(scope="session")

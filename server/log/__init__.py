@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from server.log.scan import Good, Hole
 from server.log.scan import scan as scan_segments
 
 __all__ = [
-    "Good", "Hole", "Lease", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Record",
-    "log_owner", "mend_segments", "mend_stream", "open_archive", "open_lease", "open_log", "open_reader",
-    "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
+    "Good", "Hole", "Lease", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Members",
+    "Record", "log_owner", "mend_segments", "mend_stream", "open_archive", "open_lease", "open_log", "open_members",
+    "open_reader", "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
 MAX_UNREAD_ATTACHMENTS = 65_536
@@ -202,6 +202,40 @@ async def open_lease(url: str, name: str, *, ttl: float = 3.0) -> Lease:
     from server.log.redis_lease import RedisLease
 
     return RedisLease(url, name, ttl=ttl)
+
+
+class Members(Protocol):
+    """Which processes work on a stream, as they say themselves."""
+
+    name: str
+    """Of this process; no two that run at once have the same."""
+
+    async def announce(self, info: dict[str, Any]) -> None:
+        """Say that this process is there, and what it is (JSON); to be called every second, forgotten after 5 s.
+
+        Trouble with Redis is logged once and not raised.
+        """
+        ...
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """What each process there is last said, with its `name`, in the order of the names. Raises LogUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """This process is no longer there. To be called once nobody announces any more."""
+        ...
+
+
+def open_members(url: str, name: str) -> Members:
+    """Who works on the stream at `url`, a Redis URL as `open_log` takes it. Nothing is asked of Redis yet.
+
+    Raises ValueError for arguments that mean nothing.
+    """
+    if urlsplit(url).scheme == "file":
+        raise ValueError("an embedded log has one process, which owns it; members need a Redis URL")
+    from server.log.redis_members import RedisMembers
+
+    return RedisMembers(url, name)
 
 
 async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30, lease: Lease | None = None) -> Log:

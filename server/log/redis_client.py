@@ -12,6 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from server.log.redis_cluster import cluster_maker
+from server.log.redis_names import in_cluster, split_url
+
 READ_SIZE = 1 << 18
 TROUBLE = (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError)  # uvloop's, of a transport just closed
 
@@ -25,19 +28,18 @@ class Replaced(RedisError):
 
 
 def maker(url: str, greet: Greet | None = None, *, timeout: float = 5.0) -> MakeClient:
-    """What makes clients for `url`. greet: done on every new connection; timeout: seconds to wait for an answer."""
+    """What makes clients for a log URL. greet: done on every new connection; timeout: seconds to wait for an answer.
 
-    def make() -> Client:
-        # protocol 2: one shape of replies; no retries of its own: repeating an XADD is decided by the log
-        return Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout,
-            socket_connect_timeout=min(timeout, 2),
-            socket_keepalive=True,
-            socket_read_size=READ_SIZE,
-            redis_connect_func=greet,
-        )
-
-    return make
+    Raises ValueError for a URL that means nothing.
+    """
+    bare, stream, _ = split_url(url)
+    options: dict[str, Any] = {
+        "protocol": 2,  # one shape of replies
+        "retry": Retry(NoBackoff(), 0),  # repeating an XADD is decided by the log
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 2),
+        "socket_keepalive": True,
+        "socket_read_size": READ_SIZE,
+        "redis_connect_func": greet,
+    }
+    return cluster_maker(bare, stream, options) if in_cluster(url) else lambda: Redis.from_url(bare, **options)

@@ -5,9 +5,9 @@
 
 The owner trusts its own clock, not an answer: the lease is valid from the moment before the last good renewal was sent,
 for less than Redis keeps it. So two processes are valid at once only where Redis forgets a lease: its clock jumps
-ahead, a replica without the newest writes takes its place, or a power loss takes the last second. Against the last, a
-Redis that has just started gives nobody a lease until those it may have forgotten are over. Against all, writes carry
-the fence: `server.log.redis_trim` here, the store's head beside it.
+ahead, a replica without the newest writes takes its place, or it comes back without the last seconds, as it may with
+appendfsync everysec. Against the last, a Redis that has just started gives nobody a lease until those it may have
+forgotten are over. Against all, writes carry the fence: `server.log.redis_trim` here, the store's head beside it.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class RedisLease:
     def __init__(self, url: str, name: str, *, ttl: float = 3.0) -> None:
         if not name or ttl < 0.1:
             raise ValueError(f"a lease needs a name and a life of at least 0.1 s, not {name!r} and {ttl}")
-        bare, stream, _ = split_url(url)
+        _, stream, _ = split_url(url)
         self.name = name
         self.holder = ""
-        self._client = maker(bare, timeout=ttl / 3)()
+        self._client = maker(url, timeout=ttl / 3)()
         self._keys = (f"{stream}:lease", f"{stream}:fence")
         self._ttl = ttl
         self._life = ttl - min(MARGIN, ttl / 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode
@@ -10,6 +11,8 @@ from server.log import LogDamaged
 
 SEQUENCE_BITS = 20
 DURABILITY_SETTINGS = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+_HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+"""Of the first brace only, as Redis has it."""
 NONE_DELETED = "0-1"
 """The id a stream is told to have had deleted last, to make it forget what was: Redis takes no 0-0."""
 
@@ -57,12 +60,28 @@ def format_id(position: int) -> str:
 
 
 def split_url(url: str) -> tuple[str, str, str]:
-    """(URL without our parameters, stream, consumer) of a log URL."""
+    """(URL without our parameters, stream, consumer) of a log URL.
+
+    In a cluster the stream's name gets a hash tag where it has none, so that all keys that begin with it lie together.
+    """
     bare, _, given = url.partition("?")
     query = parse_qs(given)
     stream = query.pop("stream", ["streamgauge:log"])[0]
     consumer = query.pop("consumer", ["engine"])[0]
+    if _is_true(query.pop("cluster", [""])[0]) and not _HASH_TAG.search(stream):
+        stream = f"{{{stream}}}"
     return bare + ("?" + urlencode(query, doseq=True) if query else ""), stream, consumer
+
+
+def in_cluster(url: str) -> bool:
+    """Whether a log URL names a node of a Redis Cluster (`cluster=true`)."""
+    return _is_true(parse_qs(url.partition("?")[2]).get("cluster", [""])[0])
+
+
+def _is_true(value: str) -> bool:
+    if value.lower() not in ("true", "false", "1", "0", ""):
+        raise ValueError(f"the parameter cluster of a Redis URL is true or false, not {value!r}")
+    return value.lower() in ("true", "1")
 
 
 def text(value: bytes | str) -> str:

@@ -7,11 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from server.log import LogDamaged, LogUnavailable, Record
-from server.log.redis_names import NONE_DELETED, Ends, format_id, lost_key, parse_ends, parse_id, split_url, text
+from server.log.redis_names import (
+    NONE_DELETED,
+    Ends,
+    format_id,
+    in_cluster,
+    lost_key,
+    parse_ends,
+    parse_id,
+    split_url,
+    text,
+)
 from server.log.scan import Hole
 
 READ_BYTES = 4 << 20
@@ -29,7 +39,9 @@ class RedisReader:
     def __init__(self, url: str) -> None:
         bare, self._stream, _ = split_url(url)
         # Plain commands on one connection; typed too loosely to check against.
-        self._client: Any = Redis.from_url(bare, protocol=2, socket_timeout=10, socket_connect_timeout=2)
+        self._client: Any = None
+        self._make = RedisCluster if in_cluster(url) else Redis
+        self._bare = bare
         self._host = urlsplit(bare).hostname or bare.partition("?")[0]
         self.place = f"stream {self._stream} at {self._host}"
         self.epoch = text(self._ask("GET", f"{self._stream}:epoch") or b"")
@@ -98,7 +110,8 @@ class RedisReader:
         return int(self._ask("GET", lost_key(self._stream)) or 0)
 
     def close(self) -> None:
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
     def set_aside(self, mark: str) -> str:
         """Renames the stream and what belongs to it, at once; its new name."""
@@ -116,17 +129,22 @@ class RedisReader:
         return ""
 
     def _at_once(self, commands: list[tuple[object, ...]]) -> None:
-        pipeline = self._client.pipeline(transaction=True)
-        for command in commands:
-            pipeline.execute_command(*command)
         try:
+            pipeline = self._connected().pipeline(transaction=True)
+            for command in commands:
+                pipeline.execute_command(*command)
             pipeline.execute()
         except (RedisError, OSError) as error:
             raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
 
+    def _connected(self) -> Any:
+        if self._client is None:  # a cluster is asked for its nodes here
+            self._client = self._make.from_url(self._bare, protocol=2, socket_timeout=10, socket_connect_timeout=2)
+        return self._client
+
     def _ask(self, *command: object) -> Any:
         try:
-            return self._client.execute_command(*command)
+            return self._connected().execute_command(*command)
         except (RedisError, OSError) as error:
             raise LogUnavailable(f"the Redis at {self._host} does not answer as it should: {error}") from error
 

@@ -25,6 +25,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 
 from server.log import MAX_UNREAD_ATTACHMENTS, Lease, LogDamaged, LogFull, LogUnavailable, Record
 from server.log.redis_client import TROUBLE, Client, MakeClient, Replaced, maker
+from server.log.redis_guard import warning_of
 from server.log.redis_held import Held, is_behind, put_back
 from server.log.redis_names import (
     DURABILITY_SETTINGS,
@@ -97,9 +98,10 @@ class RedisLog:
         make: makes the clients, in place of one for `url`. patience: seconds of trouble before appends are refused.
         """
         bare, stream, consumer = split_url(url)
-        opened = cls(bare, make, stream, consumer, max_bytes, patience, lease)
+        opened = cls(url, make, stream, consumer, max_bytes, patience, lease)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
+            opened.mode += f"; {warning}" if (warning := await warning_of(bare, opened._client)) else ""
         except BaseException:
             await opened._client.aclose()
             raise

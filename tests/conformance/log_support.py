@@ -18,7 +18,7 @@ from server.log.redis_streams import RedisLog
 from server.log.segments import SegmentLog
 from tests.support import ROOT
 
-BACKENDS = ("segments", "fakeredis", "redis")
+BACKENDS = ("segments", "fakeredis", "redis", "cluster")
 
 
 class Backend:
@@ -33,7 +33,7 @@ class Backend:
     async def open(self, max_bytes: int = 8 << 30) -> Log:
         if self.kind == "segments":
             return await SegmentLog.open(self.path, max_bytes=max_bytes, segment_bytes=2000)
-        if self.kind == "redis":
+        if self.kind in ("redis", "cluster"):
             return await RedisLog.open(self.url, max_bytes=max_bytes)
         return await RedisLog.open(
             "redis://fake/0?stream=fake", max_bytes=max_bytes, make=lambda: FakeAsyncRedis(server=self.fake, protocol=2)

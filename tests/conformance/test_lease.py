@@ -222,15 +222,27 @@ async def test_a_redis_that_was_killed_gives_the_ownership_back(
             fences.append(await owner(lease, TTL + 4))
         troubles = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "lease" in r.getMessage()]
         assert len(troubles) == 3, f"each outage is said once: {troubles}"
-        server.ask(b"SET streamgauge:log:fence 5")
-        server.ask(b"DEL streamgauge:log:lease")
-        await asyncio.wait_for(lease.lost(), 2 * TTL)
-        fences.append(await owner(lease))
-        server.ask(f"SET streamgauge:log:fence {fences[-1] + 10**9}".encode())
-        server.ask(b"DEL streamgauge:log:lease")
-        await asyncio.wait_for(lease.lost(), 2 * TTL)
-        fences.append(await owner(lease))
-    assert fences == sorted(set(fences)) and fences[-1] == fences[-2] + 10**9 + 1
+
+        async def forgotten(counter: int) -> None:
+            server.ask(b"SET streamgauge:log:fence %d" % counter)
+            server.ask(b"DEL streamgauge:log:lease")
+            await asyncio.wait_for(lease.lost(), 2 * TTL)
+            fences.append(await owner(lease))
+
+        await forgotten(fences[-1] + 10**9)
+        assert fences[-1] == fences[-2] + 10**9 + 1, "the counter counts"
+        await forgotten(5)  # greater than the one before, which is ahead of the time
+    assert fences == sorted(set(fences)), fences
+
+
+async def test_a_counter_that_was_set_back_gives_no_number_twice(redis_url: str, redis_server: RedisServer) -> None:
+    fences = []
+    stream = redis_url.partition("stream=")[2]
+    for name in ("one", "two", "three"):
+        async with running(redis_url, name, TTL) as lease:
+            fences.append(await owner(lease))
+        assert redis_server.ask(f"SET {stream}:fence 5".encode()) == b"+OK\r\n"
+    assert fences == sorted(set(fences))
 
 
 async def test_a_power_loss_that_takes_the_lease_makes_no_second_owner(tmp_path: Path) -> None:

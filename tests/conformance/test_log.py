@@ -1,4 +1,4 @@
-"""What every log does, whatever it is made of: embedded segments, a fake Redis, a real one."""
+"""What every log does, whatever it is made of: embedded segments, a fake Redis, a real one, a Redis Cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.conformance.log_support import BACKENDS, Backend, check_acknowledged,
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    fixture = {"redis": "redis_url", "cluster": "cluster_url"}.get(request.param)
+    url = request.getfixturevalue(fixture) if fixture else ""
     return Backend(request.param, tmp_path, url)
 
 
@@ -282,9 +283,9 @@ async def test_against_a_list(backend: Backend, seed: int) -> None:
         await log.close()
 
 
-@pytest.mark.parametrize("kind", ["segments", "redis"])
+@pytest.mark.parametrize("kind", ["segments", "redis", "cluster"])
 async def test_kill_9_loses_nothing_acknowledged(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = (tmp_path / "log").as_uri() if kind == "segments" else request.getfixturevalue("redis_url")
+    url = (tmp_path / "log").as_uri() if kind == "segments" else request.getfixturevalue(f"{kind}_url")
     acknowledged: dict[int, int] = {}
     start = 0
     for life in range(4):
