@@ -9,7 +9,8 @@
     near      numbers that are known but for a last bit, as differences to those (see server.wire.predictions)
 
 Numbers are zigzagged, cut to the bytes that the largest needs, sorted by place (so that zeros stand together), and
-compressed; or cut to its bits, of which only the highest are compressed. Everything is exact: what does not come back to the last bit is coded in another way.
+compressed; or cut to its bits, of which only the highest are compressed. Everything is exact: what does not come back
+to the last bit is coded in another way.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import ingest, machine, memory, pauses, push, queries, replay
+from tests.benchmarks import cost, ingest, machine, memory, pauses, push, queries, replay
 from tests.benchmarks.table import HEADER, Figure, line, render
 
 FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
@@ -27,6 +27,7 @@ FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "query": queries.rate_by_label,
     "start": replay.start,
     "checkpoint": pauses.checkpoints,
+    "dynamodb": cost.store,
 }
 
 
