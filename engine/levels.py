@@ -2,7 +2,8 @@
 
 A block holds one level's panes of one metric for just the span of one pane of the next level, so that a coarser pane
 is the fold of exactly one block. A store for which few large writes are better than many small ones is rolled up
-patiently: the blocks of the finest level that an hour has brought are put together when it is over, and so is a day.
+patiently: the blocks of the finest level that an hour has brought are put together when it is over, and so is a day;
+blocks of days, which hold 32 of them, are written over once in 8 days.
 """
 
 from __future__ import annotations
@@ -42,9 +43,7 @@ def span(block: int) -> int:
 
 def folded_at(level: int, patient: bool) -> int:
     """How much time has to be over, aligned, before a level's blocks are folded into the next one, in ms."""
-    if not patient:
-        return SPANS[level]
-    return HOUR if level == 0 else max(DAY, SPANS[level])
+    return (HOUR, DAY, 8 * DAY, SPANS[level])[level] if patient else SPANS[level]
 
 
 def floor(time: int, width: int) -> int:
@@ -61,7 +60,7 @@ def ceil(time: int, width: int) -> int:
 class Retention:
     """How long each level keeps its panes, in ms, finest first; never shorter than the finer one's.
 
-    patient: whether blocks are put together and folded an hour and a day at a time. Until then a level keeps its
+    patient: whether blocks are put together and folded an hour, a day, 8 days at a time. Until then a level keeps its
     panes whatever the retention is: a sample that went past them would be lost when their fold replaces its pane.
     """
 

@@ -34,8 +34,9 @@ logger = logging.getLogger("streamgauge.rollups")
 BUSY_SHARE = 20
 """A flush that took t seconds is followed by at least this many times t without one."""
 EXPIRE_SECONDS = 60.0
-REPLAYED_SAMPLES, REPLAYED_ENTRIES = 3_000_000, 50_000
-"""What the log may hold before a patient store gets a flush: a start replays it in about two seconds."""
+REPLAYED_SAMPLES, REPLAYED_ENTRIES = 5_000_000, 50_000
+"""What the log may hold before a patient store gets a flush: a start replays it in two or three seconds. A flush
+before the hour is over costs about half as much again as the hour."""
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 15.0
 _LOOK_EVERY = 4096
 _WAY_OUT = (
@@ -106,22 +107,22 @@ class Rollups:
                 async with asyncio.timeout(max(self.interval, self.last_seconds * BUSY_SHARE)):
                     await self._due.wait()
             except TimeoutError:
-                if self._is_patient and not self._worth_it():
+                if not self.is_worth_it():
                     continue
             await self.flush()
             if time.monotonic() - expired >= EXPIRE_SECONDS:
-                horizons, watermark = self._unneeded(), self.engine.watermark
                 try:
-                    await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
+                    await self.expire()
                 except (StoreUnavailable, StoreDamaged) as error:
                     logger.error("retention has to wait, the store is not available: %s", error)
                 expired = time.monotonic()
 
-    def _worth_it(self) -> bool:
+    def is_worth_it(self) -> bool:
         """Whether a patient store has waited long enough: an hour is over, or a start would have much to replay."""
         engine = self.engine
         return (
-            not engine.generation
+            not self._is_patient
+            or not engine.generation
             or floor(engine.closed, folded_at(0, True)) > engine.rolled[0]
             or self._samples >= REPLAYED_SAMPLES
             or self._entries >= REPLAYED_ENTRIES
@@ -231,6 +232,11 @@ class Rollups:
 
     def _list(self, level: int, start: int, end: int) -> list[BlockId]:
         return [BlockId(*key) for key in self.store.list_blocks(level, start, end)]
+
+    async def expire(self) -> None:
+        """Lets go of what is past its retention. StoreUnavailable, StoreDamaged."""
+        horizons, watermark = self._unneeded(), self.engine.watermark
+        await asyncio.to_thread(self._expire, horizons, watermark - self.event_retention)
 
     def _unneeded(self) -> list[int]:
         """Per level, before when its blocks may go: past its retention, and folded into the next level."""

@@ -4,7 +4,8 @@ Layout: magic, version (u8), rows (u32), columns (u8); then per column its numbe
 elements (u32) and bytes (u32), and the bytes. A column that repeats one value, or another column, costs a few bytes.
 
 A tight block (version 2) is for stores that bill bytes: its columns are coded by server.wire.columns, and say less of
-themselves: number (u8), type and coding (4 bits each), elements and bytes in 7 bits a byte, lowest first.
+themselves: number (u8), type and coding (4 bits each), elements and bytes in 7 bits a byte, lowest first. Sketches come
+before the state, which can mostly be worked out from them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from engine.sketches.columns import PARTS, of_parts
 from server.store import StoreDamaged
 from server.wire import columns as codings
 from server.wire.columns import CONSTANT, RAW, SAME, ZSTD
+from server.wire.predictions import PREDICTED, Predictions, divide
 
 MAGIC = b"SGB"
 VERSION, TIGHT = 1, 2
@@ -58,9 +60,14 @@ def encode(panes: Panes, *, tight: bool = False) -> bytes:
 def _encode_tight(arrays: dict[str, NDArray[Any]], rows: int) -> bytes:
     parts = [_HEAD.pack(MAGIC, TIGHT, rows, len(arrays))]
     done: dict[int, NDArray[Any]] = {}
-    for name, array in arrays.items():
+    predictions = None
+    sketched = tuple(arrays[f"sketch/{part}"] for part in ("value_ptr", "values") if f"sketch/{part}" in arrays)
+    if sketched and divide(*sketched):
+        predictions = Predictions(*sketched)
+    for name, array in sorted(arrays.items(), key=lambda each: each[0] in STATE):
         above, times = (_NUMBER[other[name]] if name in other else None for other in (_ABOVE, _TIMES))
-        coding, data = codings.pack(array, done, above, times)
+        predicted = predictions[name] if predictions is not None and name in PREDICTED else None
+        coding, data = codings.pack(array, done, above, times, predicted)
         done[_NUMBER[name]] = array
         parts.append(bytes((_NUMBER[name], _type_of(array) << 4 | coding)) + _short(len(array)) + _short(len(data)))
         parts.append(data)
@@ -104,12 +111,13 @@ def _encode_column(
 class Block:
     """A stored block whose columns are unpacked when first asked for."""
 
-    __slots__ = ("_arrays", "_places", "data", "generation", "rows")
+    __slots__ = ("_arrays", "_places", "_predictions", "data", "generation", "rows")
 
     def __init__(self, data: bytes, generation: int = 0) -> None:
         self.data, self.generation = data, generation
         self._arrays: dict[str, NDArray[Any]] = {}
         self._places: dict[str, tuple[int, int, int, int, int]] = {}
+        self._predictions: Predictions | None = None
         try:
             magic, version, self.rows, columns = _HEAD.unpack_from(data)
             if magic != MAGIC or version not in (VERSION, TIGHT):
@@ -145,7 +153,10 @@ class Block:
         try:
             dtype, coding, count, at, length = self._places[name]
             data = self.data[at : at + length]
-            return codings.unpack(coding, data, count, np.dtype(_TYPES[dtype]), lambda number: self._before(number, at))
+            return codings.unpack(
+                coding, data, count, np.dtype(_TYPES[dtype]), lambda number: self._before(number, at),
+                lambda: self._predicted(name, at),
+            )  # fmt: skip
         except (ValueError, IndexError, KeyError, OverflowError, struct.error) as error:
             raise StoreDamaged(f"column {name} of a stored block cannot be read: {error}") from error
 
@@ -154,6 +165,12 @@ class Block:
         if self._places[COLUMNS[number]][3] >= at:
             raise ValueError("it rests on one that comes later")
         return self._column(COLUMNS[number])
+
+    def _predicted(self, name: str, at: int) -> NDArray[Any]:
+        if self._predictions is None:
+            pointers, values = (self._before(_NUMBER[f"sketch/{part}"], at) for part in ("value_ptr", "values"))
+            self._predictions = Predictions(pointers, values)
+        return self._predictions[name]
 
 
 def _read_column(data: bytes, at: int, version: int) -> tuple[int, int, int, int, int, int]:

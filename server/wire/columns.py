@@ -4,10 +4,13 @@
     above     integers as differences to another column: what happens just after the beginning of its pane
     stamped   log positions of Redis (milliseconds above 20 bits) as differences to a column of times
     decimal   floats that people have written with a few decimals, as integers in steps
+    loose     the same where one says nothing about the next: not in steps
     shuffled  other floats, their bytes sorted by place
+    near      numbers that are known but for a last bit, as differences to those (see server.wire.predictions)
 
 Numbers are zigzagged, cut to the bytes that the largest needs, sorted by place (so that zeros stand together), and
-compressed. Everything is exact: what does not come back to the last bit is coded in another way.
+compressed; or cut to its bits, of which only the highest are compressed. Everything is exact: what does not come back
+to the last bit is coded in another way.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-RAW, ZSTD, CONSTANT, SAME, STEPS, ABOVE, STAMPED, DECIMAL, SHUFFLED = range(9)
+RAW, ZSTD, CONSTANT, SAME, STEPS, ABOVE, STAMPED, DECIMAL, SHUFFLED, LOOSE, NEAR = range(11)
 _LEVEL = 6
 _DECIMALS = range(7)
 _EXACT = float(1 << 53)
 _SEQUENCE_BITS = 20
-_COMPRESSED = 0x80
+_COMPRESSED, _SPLIT = 0x80, 0x40
 _INT = struct.Struct("<q")
 _MAX_BYTES = 1 << 30
 """A compressed column may not claim more than this when unpacked."""
@@ -35,8 +38,10 @@ Bases = Mapping[int, Column]
 """The columns of the block that are coded already, by number."""
 
 
-def pack(array: Column, done: Bases, above: int | None, times: int | None) -> tuple[int, bytes]:
-    """(coding, bytes) of a column. above, times: numbers of columns that it may be close to."""
+def pack(
+    array: Column, done: Bases, above: int | None, times: int | None, predicted: Column | None = None
+) -> tuple[int, bytes]:
+    """(coding, bytes) of a column. above, times: numbers of columns that it may be close to; predicted: what it is."""
     if len(array) and (array.strides == (0,) or ((array == array[0]).all() and not _has_two_zeros(array))):
         return CONSTANT, np.ascontiguousarray(array[:1]).tobytes()
     for number, other in done.items():
@@ -45,7 +50,11 @@ def pack(array: Column, done: Bases, above: int | None, times: int | None) -> tu
     found = [(RAW, np.ascontiguousarray(array).tobytes())]
     if array.dtype.kind == "f":
         decimal = _decimal(array)
-        found.append((DECIMAL, decimal) if decimal is not None else (SHUFFLED, _planes(array.view(np.uint64))))
+        if decimal is None:
+            found.append((SHUFFLED, _planes(np.ascontiguousarray(array).view(np.uint64))))
+        else:
+            decimals, whole = decimal
+            found += [(DECIMAL, bytes((decimals,)) + _steps(whole)), (LOOSE, bytes((decimals,)) + _loose(whole))]
     elif array.dtype.itemsize > 1:
         wide = array.astype(np.int64)
         found.append((STEPS, _steps(wide)))
@@ -55,10 +64,15 @@ def pack(array: Column, done: Bases, above: int | None, times: int | None) -> tu
             found.append((STAMPED, bytes((times,)) + _stamped(wide, done[times])))
     else:
         found.append((ZSTD, _compressed(found[0][1])))
+    if predicted is not None:
+        found.append((NEAR, _planes(_zigzag(_bits(array) - _bits(predicted)))))
     return min(found, key=lambda each: len(each[1]))
 
 
-def unpack(coding: int, data: bytes, count: int, dtype: np.dtype[Any], column: Callable[[int], Column]) -> Column:
+def unpack(
+    coding: int, data: bytes, count: int, dtype: np.dtype[Any], column: Callable[[int], Column],
+    predicted: Callable[[], Column] | None = None,
+) -> Column:  # fmt: skip
     """The inverse of `pack`. column: gives another column of the block by its number. Raises ValueError."""
     if count * dtype.itemsize > _MAX_BYTES:
         raise ValueError(f"a column of {count} elements")
@@ -80,6 +94,10 @@ def unpack(coding: int, data: bytes, count: int, dtype: np.dtype[Any], column: C
         return np.asarray(_of_steps(data[1:], count) / 10.0 ** data[0])
     if coding == SHUFFLED:
         return _of_planes(data, count)[0].view(np.float64)
+    if coding == LOOSE:
+        return np.asarray(_of_loose(data[1:], count) / 10.0 ** data[0])
+    if coding == NEAR and predicted is not None and dtype.itemsize == 8:
+        return (_bits(predicted()) + _unzigzag(_of_planes(data, count)[0])).view(dtype)
     raise ValueError(f"the unknown coding {coding}")
 
 
@@ -88,8 +106,8 @@ def _has_two_zeros(array: Column) -> bool:
     return bool(array.dtype.kind == "f" and array[0] == 0 and np.unique(np.signbit(array)).size > 1)
 
 
-def _decimal(array: Column) -> bytes | None:
-    """Floats as integers of the fewest decimals that give each of them back, None where there are none."""
+def _decimal(array: Column) -> tuple[int, NDArray[np.int64]] | None:
+    """Floats as integers of the fewest decimals that give each of them back: (decimals, integers). None without."""
     with np.errstate(all="ignore"):
         for decimals in _DECIMALS:
             scaled = np.rint(array * 10.0**decimals)
@@ -99,7 +117,7 @@ def _decimal(array: Column) -> bytes | None:
                 whole = scaled.astype(np.int64)
                 # -0 is no integer
                 same = (whole / 10.0**decimals).tobytes() == array.tobytes()
-                return bytes((decimals,)) + _steps(whole) if same else None
+                return (decimals, whole) if same else None
     return None
 
 
@@ -118,6 +136,22 @@ def _of_steps(data: bytes, count: int) -> NDArray[np.int64]:
     np.cumsum(steps, out=found[1:])
     found[1:] += found[0]
     return found
+
+
+def _loose(array: NDArray[np.int64]) -> bytes:
+    """Integers as what they are above the least of them."""
+    least = int(array.min()) if len(array) else 0
+    return _INT.pack(least) + _planes((array - least).view(np.uint64))
+
+
+def _of_loose(data: bytes, count: int) -> NDArray[np.int64]:
+    above: NDArray[np.int64] = _of_planes(data[_INT.size :], count)[0].view(np.int64)
+    return above + int(_INT.unpack_from(data)[0])
+
+
+def _bits(array: Column) -> NDArray[np.int64]:
+    """The bits of 8-byte numbers as integers."""
+    return np.ascontiguousarray(array).view(np.int64)
 
 
 def _stamped(array: NDArray[np.int64], times: Column) -> bytes:
@@ -143,28 +177,59 @@ def _unzigzag(array: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def _planes(array: NDArray[np.uint64]) -> bytes:
-    """How many bytes each number keeps, how many there are in all, and those bytes, the lowest of all numbers first."""
-    most = int(array.max()) if len(array) else 0
-    width = max(1, (most.bit_length() + 7) // 8)
-    data = np.ascontiguousarray(array.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width].T).tobytes()
-    packed = _compressed(data)
-    if len(packed) < len(data):
-        return struct.pack("<BI", width | _COMPRESSED, len(packed)) + packed
-    return struct.pack("<BI", width, len(data)) + data
+    """How the numbers are laid out, how many bytes that takes, and those bytes: whatever takes fewest.
+
+    In planes, the lowest bytes of all numbers first; or split into the bits that are as good as random, close together,
+    and the highest 8, which compress.
+    """
+    bits = int(array.max()).bit_length() if len(array) else 0
+    width = max(1, (bits + 7) // 8)
+    found = [(width, _bytes_of(array)[:, :width].T.tobytes())]
+    found.append((width | _COMPRESSED, _compressed(found[0][1])))
+    if bits > 8:
+        low = np.packbits(_bits_of(array)[:, : bits - 8], bitorder="little").tobytes()
+        found.append((bits | _SPLIT, low + _compressed((array >> np.uint64(bits - 8)).astype(np.uint8).tobytes())))
+    head, data = min(found, key=lambda each: len(each[1]))
+    return struct.pack("<BI", head, len(data)) + data
 
 
 def _of_planes(data: bytes, count: int) -> tuple[NDArray[np.uint64], int]:
     """(the numbers, how many bytes of `data` they took)."""
     head, length = struct.unpack_from("<BI", data)
-    width = head & ~_COMPRESSED
-    if not 1 <= width <= 8 or count * 8 > _MAX_BYTES:
-        raise ValueError(f"{count} numbers of {width} bytes")
+    size = head & ~(_COMPRESSED | _SPLIT)
+    if not 1 <= size <= 64 or count * 8 > _MAX_BYTES:
+        raise ValueError(f"{count} numbers of {size} bytes or bits")
     end = struct.calcsize("<BI") + length
     held = data[struct.calcsize("<BI") : end]
-    held = _decompressed(held, count * width) if head & _COMPRESSED else held
     found = np.zeros((count, 8), np.uint8)
-    found[:, :width] = np.frombuffer(held, np.uint8, count * width).reshape(width, count).T
+    if head & _SPLIT:
+        return _of_split(held, count, size - 8), end
+    held = _decompressed(held, count * size) if head & _COMPRESSED else held
+    found[:, :size] = np.frombuffer(held, np.uint8, count * size).reshape(size, count).T
     return found.view("<u8").reshape(-1), end
+
+
+def _of_split(data: bytes, count: int, low: int) -> NDArray[np.uint64]:
+    """Numbers of `low` bits that lie close together and of 8 that are compressed."""
+    if low < 1:
+        raise ValueError(f"{low} bits")
+    packed = (count * low + 7) // 8
+    bits = np.zeros((count, 64), np.uint8)
+    held = np.frombuffer(data, np.uint8, packed)
+    bits[:, :low] = np.unpackbits(held, count=count * low, bitorder="little").reshape(count, low)
+    found = np.packbits(bits, axis=1, bitorder="little").view("<u8").reshape(-1)
+    high = np.frombuffer(_decompressed(data[packed:], count), np.uint8)
+    return np.asarray(found | (high.astype(np.uint64) << np.uint64(low)))
+
+
+def _bytes_of(array: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """The 8 bytes of each number, the lowest first."""
+    return np.ascontiguousarray(array.astype("<u8")).view(np.uint8).reshape(-1, 8)
+
+
+def _bits_of(array: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """The 64 bits of each number, the lowest first."""
+    return np.unpackbits(_bytes_of(array), axis=1, bitorder="little")
 
 
 def _compressed(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from engine.sketches.columns import PARTS
 from server.store import StoreDamaged
 from server.wire import columns
 from server.wire.blocks import Block, encode
+from server.wire.predictions import PREDICTED, Predictions
 from tests.engine_support import KEYS, T0, World, entry
 
 kinds = st.sampled_from([np.dtype("<i1"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8")])
@@ -34,6 +36,59 @@ def test_every_column_comes_back_to_the_last_bit(array: np.ndarray[Any, Any], ap
     coding, data = columns.pack(array, {1: near, 2: near}, 1, 2)
     found = columns.unpack(coding, data, len(array), array.dtype, {1: near, 2: near}.__getitem__)
     assert found.dtype == array.dtype and found.tobytes() == array.tobytes()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(arrays, decimals, edges), st.data())
+def test_columns_near_to_what_is_predicted_come_back_to_the_last_bit(
+    array: np.ndarray[Any, Any], data: st.DataObject
+) -> None:
+    if array.dtype.itemsize != 8:
+        array = array.astype(np.int64)
+    guessed = data.draw(hypothesis_numpy.arrays(np.int64, len(array), elements=st.integers(-2, 2)))
+    near = (array.view(np.int64) + guessed).view(array.dtype)
+    for predicted in (array, near, guessed.view(array.dtype)):
+        coding, packed = columns.pack(array, {}, None, None, predicted)
+        found = columns.unpack(coding, packed, len(array), array.dtype, {}.__getitem__, partial(np.asarray, predicted))
+        assert found.dtype == array.dtype and found.tobytes() == array.tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 64), st.integers(0, 70), st.integers(0, 1 << 32))
+def test_numbers_of_any_width_come_back(bits: int, count: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed).integers(0, (1 << bits) - 1, count, np.uint64, endpoint=True)
+    data = columns._planes(numbers)
+    found, used = columns._of_planes(data + b"more", count)
+    assert found.tolist() == numbers.tolist() and used == len(data)
+    assert len(data) <= 5 + max(1, -(-bits // 8)) * count
+
+
+def test_what_is_predicted_is_what_panes_come_to() -> None:
+    rng = np.random.default_rng(7)
+    counts = rng.integers(0, 65, 200)
+    values = np.round(rng.normal(0, 100, int(counts.sum())), 2)
+    values[:3] = 0.0, -0.0, 0.0
+    found = Predictions(np.concatenate([[0], np.cumsum(counts)]), values)
+    at = 0
+    for row, count in enumerate(counts.tolist()):
+        mine = values[at : at + count]
+        at += count
+        assert found["count"][row] == count
+        if count:
+            assert (found["first"][row], found["last"][row]) == (mine[0], mine[-1])
+            assert (found["min"][row], found["max"][row]) == (mine.min(), mine.max())
+            assert found["sum"][row] == pytest.approx(mine.sum(), abs=1e-9)
+            assert found["m2"][row] == pytest.approx(((mine - mine.mean()) ** 2).sum(), abs=1e-6)
+        else:
+            assert all(found[name][row] == 0 for name in PREDICTED)
+
+
+@pytest.mark.parametrize(
+    ("pointers", "values"), [([], 0), ([0, 2, 1], 1), ([0, 65], 65), ([1, 2], 2), ([0, 1], 2), ([0, -1, 3], 3)]
+)
+def test_pointers_that_are_none_are_refused(pointers: list[int], values: int) -> None:
+    with pytest.raises(ValueError, match="pointers"):
+        Predictions(np.array(pointers, np.int64), np.zeros(values))
 
 
 def panes(values: list[float], times: list[int], series: list[int], positions: list[int]) -> Panes:
