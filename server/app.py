@@ -112,8 +112,7 @@ class App:
                 settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes, lease=self.lease
             )
             opened.push_async_callback(self.log.close)
-            origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
-            await asyncio.to_thread(write_origin, self.store, origin)
+            await self._join(settings)
             opened.pop_all()
         await self._wire(settings)
         now = time.monotonic()
@@ -128,11 +127,29 @@ class App:
         ):
             self._start(name, task)
 
+    async def _join(self, settings: Settings) -> None:
+        """Sees that the log goes on where the engine stands. Another process may trim it meanwhile, up to a newer
+        checkpoint than the one that was read here."""
+        for left in reversed(range(RESTORE_TRIES)):
+            try:
+                origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
+                break
+            except LogDamaged:
+                if self.role == SERVE or not left:
+                    raise
+                before = self.engine.generation
+                self.engine = await asyncio.to_thread(self._restored, settings)
+                if self.engine.generation == before:
+                    raise
+        await asyncio.to_thread(write_origin, self.store, origin)
+
     def _restored(self, settings: Settings) -> Engine:
         """An engine where the store's newest checkpoint was taken. Where others write to the store meanwhile, what was
         read has to be of one of their flushes."""
         for _ in range(RESTORE_TRIES):
             engine = Engine(engine_options(settings, shared=self.role != SERVE))
+            if self.role != SERVE:
+                cast(SharedStore, self.store).refresh(0)
             restore(engine, self.store)
             if self.role == SERVE or cast(SharedStore, self.store).generation == engine.generation:
                 return engine

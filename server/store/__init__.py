@@ -250,7 +250,10 @@ class SharedStore(Store, Protocol):
         """From here on who wrote flushes before can do so no more; the generation of the newest flush that counts."""
 
     def refresh(self, generation: int) -> None:
-        """See what the owner has written, at least up to the flush of this generation. StoreUnavailable if not yet."""
+        """See what the owner has written, at least up to the flush of this generation; 0: whatever is there.
+
+        StoreUnavailable if that is not there yet.
+        """
 
 
 def is_patient(url: str) -> bool:

@@ -176,8 +176,8 @@ async def test_what_reads_and_mends_beside_a_server_does_it_in_a_cluster(
     def mend() -> None:
         (hole,) = scan_stream(cluster_url, positions[-1])
         assert isinstance(hole, Hole) and hole.first == strange
-        mend_stream(cluster_url, tmp_path / "aside", [strange])
-        assert len(list(scan_stream(cluster_url, 0))) == 40
+        mend_stream(cluster_url, tmp_path / "aside", [strange], b"for the one that was taken out")
+        assert len(list(scan_stream(cluster_url, 0))) == 41
         assert log_owner(cluster_url) == ""
         assert set_log_aside(cluster_url, "old") == f"{log._stream}.old"
         assert open_reader(cluster_url) is None

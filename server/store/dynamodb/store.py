@@ -91,7 +91,7 @@ class DynamoStore(Documents):
             return self.generation
 
     def refresh(self, generation: int) -> None:
-        if self.generation >= generation:
+        if 0 < generation <= self.generation:
             return
         with self._lock:
             self.load()
