@@ -120,11 +120,15 @@ class RedisReader:
         return f"{self._stream}.{mark}"
 
     def owner(self) -> str:
-        """Who appends to the stream, "" for nobody; it is watched for a while."""
-        before, until = self.last(), time.monotonic() + WATCH_SECONDS
+        """Who appends to the stream or owns it, "" for nobody; it is watched for a while."""
+        lease = f"{self._stream}:lease"
+        before, left, until = self.last(), self._ask("PTTL", lease), time.monotonic() + WATCH_SECONDS
         while time.monotonic() < until:
             if self.last() != before:
                 return f"a server appends to {self.place}"
+            if (now := self._ask("PTTL", lease)) > left:  # renewed; one that is left over only runs out
+                return f"an engine owns {self.place}"
+            left = now
             time.sleep(0.1)
         return ""
 

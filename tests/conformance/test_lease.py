@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from server.log import Lease, LogFull, LogUnavailable, open_lease, open_log
+from server.log import Lease, LogFull, LogUnavailable, log_owner, open_lease, open_log
 from server.log.redis_lease import RedisLease, now
 from server.log.redis_names import format_id, parse_id
 from server.log.redis_streams import RedisLog
@@ -308,6 +308,21 @@ async def test_a_stopped_redis_ends_an_ownership_in_time(server: RedisServer) ->
         finally:
             server.child.send_signal(signal.SIGCONT)
         await owner(lease)
+
+
+async def test_an_owner_that_appends_nothing_is_seen_from_outside(redis_url: str) -> None:
+    log = await open_log(redis_url)
+    await log.append(b"x")
+    await log.close()
+    async with running(redis_url, "quiet", 3.0) as lease:
+        await owner(lease)
+        assert "an engine owns" in await asyncio.to_thread(log_owner, redis_url)
+    left_over = await open_lease(redis_url, "killed", ttl=4.0)
+    task = asyncio.create_task(left_over.run())
+    await owner(left_over)
+    task.cancel()
+    assert await asyncio.to_thread(log_owner, redis_url) == "", "nobody renews it"
+    await left_over.close()
 
 
 async def test_what_means_nothing_is_refused(tmp_path: Path, redis_url: str) -> None:
