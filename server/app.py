@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -43,11 +42,12 @@ from server.half_restored import refuse_half_restored
 from server.hub import Hub, WebSocketEndpoint
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable, open_lease, open_log, scan_stream
+from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable, open_lease, open_log, open_members
 from server.options import engine_options, hub_limits, load_plugins
 from server.origin import Origin, join, read_origin, write_origin
 from server.ownership import Ownership
 from server.pipeline import Pipeline
+from server.presence import Presence
 from server.questions import KIND, SavedQueries
 from server.roles import ENGINE, SERVE, Role, process_name
 from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
@@ -87,6 +87,7 @@ class App:
         self._closing = False
         self.counts = Counts()
         self.shared: Shared | None = None
+        self.presence: Presence | None = None
         self.is_ready = False
 
     async def open(self) -> None:
@@ -122,6 +123,7 @@ class App:
             ("ticks", self.pipeline.tick()),
             *(("rollups", each.run()) for each in (self.rollups, self.ownership) if each is not None),
             *([("lease", self.lease.run())] if self.lease is not None else []),
+            *([("presence", self.presence.run())] if self.presence is not None else []),
             ("ready", self._become_ready(opened_in)),
             ("numbers", self._count(settings)),
         ):
@@ -174,6 +176,8 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.presence is not None:
+            await self.presence.close()
         if self.rollups is not None:
             await self._end(self.rollups, caught_up)
         await self.log.close()
@@ -194,15 +198,7 @@ class App:
 
     def explain(self, error: BaseException) -> str:
         """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
-        if not isinstance(error, LogDamaged):
-            return str(error)
-        url, after = urlsplit(self.settings.log), self.engine.position
-        try:
-            if url.scheme == "file":
-                return damage.explained(damage.all_losses(Path(unquote(url.path)), after), str(error))
-            return damage.explained(damage.losses(scan_stream(self.settings.log, after), after), str(error))
-        except (LogError, OSError) as second:
-            return f"{error}; and it cannot be read: {second}"
+        return damage.explain(error, self.settings.log, self.engine.position)
 
     async def drain(self) -> None:
         """Sends WebSocket connections away, spread over DRAIN_SECONDS. Safe to repeat."""
@@ -275,6 +271,9 @@ class App:
             self.pipeline.subscribers.append(self.ownership.applied)
         kept: dict[str, Saved] = {KIND: saved, alerts.KIND: self.alerts, dashboards.KIND: self.dashboards}
         self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
+        members = open_members(self.settings.log, self.name)
+        place = f"{self.settings.host}:{self.settings.port}"
+        self.presence = Presence(members, self.role, place, self.pipeline, self.ownership)
         for documents in (saved, self.alerts, self.dashboards):
             documents.changed = self.shared.changed
         saved.deleted = self.live.deleted

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from engine.model import Entry
-from server.log import Good, Hole, scan_segments
+from server.log import Good, Hole, LogDamaged, LogError, scan_segments, scan_stream
 from server.wire.entry import unpack_entry
 
 WAY_OUT = (
@@ -153,3 +154,16 @@ def explained(found: Iterable[Loss], cause: str) -> str:
     if len(found) > _SHOWN:
         shown += f". {len(found) - _SHOWN} more places are damaged"
     return f"{shown}. {WAY_OUT}"
+
+
+def explain(error: BaseException, log: str, after: int) -> str:
+    """What the damaged log at a URL has lost above a position, and the way out. Blocks: it reads the log."""
+    if not isinstance(error, LogDamaged):
+        return str(error)
+    url = urlsplit(log)
+    try:
+        if url.scheme == "file":
+            return explained(all_losses(Path(unquote(url.path)), after), str(error))
+        return explained(losses(scan_stream(log, after), after), str(error))
+    except (LogError, OSError) as second:
+        return f"{error}; and it cannot be read: {second}"

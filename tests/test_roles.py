@@ -161,6 +161,26 @@ def test_a_stop_hands_over_at_once_and_verify_agrees(together: Together) -> None
     owner.start()
 
 
+def test_status_says_who_is_there_and_who_owns(together: Together) -> None:
+    wait_until(lambda: status(together, "--json")[0] == 0, 10, "all being well")
+    code, text = status(together)
+    assert code == 0 and text.count("gateway-") == 2 and text.count("engine-") == 2, text
+    assert text.count(" yes ") == 1 and "balanced" in text
+    for engine in together.engines:
+        engine.kill()
+    wait_until(lambda: "no engine is there" in status(together)[1], 15, "the engines being forgotten")
+    assert status(together)[0] == 1
+    for engine in together.engines:
+        engine.start()
+
+
+def status(together: Together, *more: str) -> tuple[int, str]:
+    gateway = together.gateways[0]
+    command = [*gateway.command()[:-1], "status", *more]
+    done = subprocess.run(command, cwd=ROOT, env=gateway.environment(), capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
 def test_roles_refuse_what_does_not_fit(tmp_path: Path) -> None:
     for role, settings, words in (
         ("engine", {}, "set REDIS_URL"),

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from server.cli import backup, bench, demo, keys, query, rejects, repair, send, tail, verify
+from server.cli import backup, bench, demo, keys, query, rejects, repair, send, status, tail, verify
 from server.cli.command import Fault, add_command
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         examples="""
             REDIS_URL=redis://redis DATABASE_URL=dynamodb://eu-central-1/streamgauge PORT=8001 streamgauge engine""",
     )
-    for module in (send, tail, query, rejects, demo, bench, keys, verify, repair, backup):
+    for module in (send, tail, query, rejects, demo, bench, keys, status, verify, repair, backup):
         module.add(commands)
     given = parser.parse_args(arguments)
     try:

@@ -1,0 +1,95 @@
+"""The command `status`: which processes share a log, which of them owns it, and whether all agree."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+from server.cli.command import Commands, Fault, add_command
+from server.cli.tables import table
+
+HEADER = ("process", "role", "place", "owns", "behind, ms", "offset", "flush")
+COUNTS = ("received", "accepted", "events", "duplicate", "rejected")
+SLOW_MS = 5_000
+"""A process that is further behind than this is not well: even an idle log moves each second."""
+
+
+def add(commands: Commands) -> None:
+    """Adds the command to the command line."""
+    parser = add_command(
+        commands,
+        "status",
+        run,
+        help="which gateways and engines there are, and which engine owns the log",
+        description="Lists the gateways and engines on the log that REDIS_URL names, as they say themselves each\n"
+        "second: who owns the log, how far behind each is, the newest flush, and the ledger.\n"
+        "Exit code: 0 all is well, 1 nobody owns the log, a process is far behind, or a ledger does not balance.",
+        examples="""
+            REDIS_URL=redis://redis streamgauge status
+            streamgauge status --json""",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints it; the exit code."""
+    from server.config import ConfigError, load_settings
+    from server.log import LogUnavailable
+
+    try:
+        settings = load_settings()
+        if not settings.redis_url:
+            raise Fault("REDIS_URL is not set: only processes that share a log on Redis have a status")
+        found = asyncio.run(_ask(settings.redis_url))
+    except (ConfigError, LogUnavailable) as error:
+        raise Fault(str(error)) from None
+    troubles = faults(found)
+    if given.json:
+        print(json.dumps({"processes": found, "troubles": troubles}, indent=2))
+    else:
+        print("\n".join([*shown(found), *(f"! {trouble}" for trouble in troubles)]))
+    return 1 if troubles else 0
+
+
+async def _ask(url: str) -> list[dict[str, Any]]:
+    from server.log import open_members
+
+    members = open_members(url, "status")
+    try:
+        return await members.listed()
+    finally:
+        await members.close()
+
+
+def shown(found: list[dict[str, Any]]) -> list[str]:
+    """The lines: a table of the processes, and the ledger of the one that has come furthest."""
+    if not found:
+        return ["no gateway and no engine is there"]
+    rows = [
+        (each["name"], each["role"], each["place"], "yes" if each["owns"] else "", each["behind_ms"], each["offset"],
+         each["flush"])
+        for each in found
+    ]  # fmt: skip
+    newest = max(found, key=lambda each: int(each["offset"].rpartition("-")[2]))["ledger"]
+    counts = ", ".join(f"{newest[name]:,} {name}" for name in COUNTS)
+    return [*table(HEADER, rows), "", f"ledger: {counts}; {'balanced' if newest['balanced'] else 'NOT balanced'}"]
+
+
+def faults(found: list[dict[str, Any]]) -> list[str]:
+    """What is not as it should be, a sentence each."""
+    owners = [each["name"] for each in found if each["owns"]]
+    troubles = []
+    if not any(each["role"] == "engine" for each in found):
+        troubles.append("no engine is there, so nothing goes to the store; start `streamgauge engine`")
+    elif not owners:
+        troubles.append("no engine owns the log; one does within seconds, unless their logs say why not")
+    if len(owners) > 1:
+        troubles.append(f"{' and '.join(owners)} say that they own the log; for a moment that is so at a hand-over")
+    for each in found:
+        if each["behind_ms"] > SLOW_MS:
+            troubles.append(f"{each['name']} is {each['behind_ms'] / 1000:.0f} s behind")
+        if not each["ledger"]["balanced"]:
+            troubles.append(f"the ledger of {each['name']} does not balance; `streamgauge verify` says more")
+    return troubles
