@@ -153,14 +153,36 @@ def test_compose_gives_settings_that_exist(compose: dict[str, Any]) -> None:
         assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > 2 * slowest
 
 
-def test_compose_pins_images_and_publishes_the_server_only(compose: dict[str, Any]) -> None:
+OURS = ("server", "gateway", "engine")
+
+
+def test_compose_pins_images_and_publishes_the_server_or_the_balancer_only(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert services["server"]["image"] == f"streamgauge:{VERSION}"
     for name, service in services.items():
         assert re.fullmatch(r"[a-z/-]+:\d[\w.-]*", service["image"]), service["image"]
-        assert name == "server" or ("ports" not in service and service["healthcheck"]["test"][0] == "CMD")
-    assert services["server"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
-    assert [name for name, service in services.items() if "profiles" in service] == ["dynamodb-local"]
+        assert (name in ("server", "balancer")) is ("ports" in service)
+        assert name in (*OURS, "balancer") or service["healthcheck"]["test"][0] == "CMD"
+    for name in OURS:
+        assert services[name]["image"] == f"streamgauge:{VERSION}"
+        assert services[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    scaled = {key: ["scaled"] for key in ("gateway", "engine", "balancer")}
+    assert profiles == scaled | {"dynamodb-local": ["dynamodb"]}
+
+
+def test_compose_has_a_scaled_out_form(compose: dict[str, Any], stages: list[list[Step]]) -> None:
+    services = compose["services"]
+    for role in ("gateway", "engine"):
+        service = services[role]
+        assert service["command"] == [role] and service["deploy"]["replicas"] == 2
+        assert service["environment"] == services["server"]["environment"] and service["read_only"]
+        assert environment(stages[-1])["DATA_DIR"] in service["tmpfs"]
+    (config,) = services["balancer"]["configs"]
+    caddyfile = compose["configs"][config["source"]]["content"]
+    port = environment(stages[-1])["PORT"]
+    assert f"dynamic a gateway {port}" in caddyfile and f":{port} {{" in caddyfile
+    assert services["balancer"]["ports"] == services["server"]["ports"]
+    assert services["balancer"]["depends_on"] == {"gateway": {"condition": "service_healthy"}}
 
 
 def test_compose_has_a_dynamodb_to_try(compose: dict[str, Any]) -> None:
