@@ -13,12 +13,14 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, RedisError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 Address = tuple[str, int]
 ELSEWHERE = (AskError, ClusterDownError, TryAgainError)
 """Answers of a node that does not serve the slot now, MOVED among them: the command was not done."""
+_WORDS = ("MOVED ", "ASK ", "CLUSTERDOWN ", "TRYAGAIN ")
+"""How they begin with a redis-py that has no classes for them outside its own cluster client."""
 
 
 class Route:
@@ -88,7 +90,9 @@ class _Routed:
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
             return await super().read_response(*arguments, **options)  # type: ignore[misc]
-        except ELSEWHERE as error:
+        except ResponseError as error:
+            if not isinstance(error, ELSEWHERE) and not str(error).startswith(_WORDS):
+                raise
             self._route.forget()
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
             raise RedisConnectionError(f"the cluster is changing: {error}") from error

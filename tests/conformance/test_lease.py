@@ -21,6 +21,8 @@ from tests.conformance.lease_support import Contender, Held, running
 from tests.support import RedisServer
 
 TTL = 0.6
+LONG = 3.0
+"""Seconds, where a machine that is busy must not end an ownership by itself."""
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ async def test_a_process_that_was_stopped_knows_at_once_that_it_is_no_owner(
 
 
 async def test_a_stale_owner_trims_nothing(redis_url: str) -> None:
-    async with running(redis_url, "old", TTL) as old, running(redis_url, "new", TTL) as new:
+    async with running(redis_url, "old", LONG) as old, running(redis_url, "new", LONG) as new:
         log, theirs = await RedisLog.open(redis_url, lease=old), await RedisLog.open(redis_url, lease=new)
         positions = [await log.append(b"%d" % i) for i in range(20)]
         if await first_of(old, new) is new:
@@ -161,7 +163,7 @@ class Stale(RedisLease):
 async def test_the_fenced_trim_does_what_the_plain_one_does(redis_url: str) -> None:
     chance = random.Random(8)
     ends = (0, 1, 9, 10, (1 << 20) - 1, (1 << 20) - 2)
-    async with running(redis_url, "only", TTL) as lease:
+    async with running(redis_url, "only", LONG) as lease:
         await owner(lease)
         fenced = await RedisLog.open(redis_url, lease=lease)
         plain = await RedisLog.open(redis_url.replace("stream=", "stream=plain-"))
@@ -212,8 +214,8 @@ async def test_a_redis_that_was_killed_gives_the_ownership_back(
             over = asyncio.create_task(lease.lost())
             server.kill()
             began = time.monotonic()
-            await asyncio.wait_for(over, TTL + 0.2)
-            assert not lease.valid and lease.fence == 0 and time.monotonic() - began < TTL + 0.1
+            await asyncio.wait_for(over, TTL + 1)
+            assert not lease.valid and lease.fence == 0 and time.monotonic() - began < TTL + 0.5
             await asyncio.sleep(TTL)
             await lease.release()
             if data == "gone":
@@ -276,7 +278,7 @@ async def test_a_redis_without_memory_has_an_owner_who_trims(tmp_path: Path) -> 
     server = RedisServer(tmp_path / "small", "--maxmemory-policy", "noeviction")
     await asyncio.to_thread(server.start)
     try:
-        async with running(server.url, "only", TTL) as lease:
+        async with running(server.url, "only", LONG) as lease:
             log = await RedisLog.open(server.url, lease=lease)
             for _ in range(20):
                 position = await log.append(b"x" * 100_000)
@@ -286,7 +288,7 @@ async def test_a_redis_without_memory_has_an_owner_who_trims(tmp_path: Path) -> 
             assert server.ask(b"SET a b").startswith(b"-OOM")
             await lease.release()
             await owner(lease)
-            await asyncio.sleep(TTL)
+            await asyncio.sleep(LONG)
             assert lease.valid, "renewed"
             await log.trim(position)
             assert await log.first() == position + 1 and await log.append(b"again")
@@ -296,15 +298,15 @@ async def test_a_redis_without_memory_has_an_owner_who_trims(tmp_path: Path) -> 
 
 
 async def test_a_stopped_redis_ends_an_ownership_in_time(server: RedisServer) -> None:
-    async with running(server.url, "one", TTL) as lease:
+    async with running(server.url, "one", LONG) as lease:
         await owner(lease)
         assert server.child is not None
         server.child.send_signal(signal.SIGSTOP)
         try:
             began = time.monotonic()
-            await asyncio.wait_for(lease.lost(), TTL + 0.2)
-            assert time.monotonic() - began < TTL and lease.fence == 0
-            await asyncio.wait_for(lease.release(), TTL)
+            await asyncio.wait_for(lease.lost(), LONG + 1)
+            assert time.monotonic() - began < LONG and lease.fence == 0
+            await asyncio.wait_for(lease.release(), LONG)
         finally:
             server.child.send_signal(signal.SIGCONT)
         await owner(lease)

@@ -149,7 +149,7 @@ async def test_a_lease_and_the_fenced_trim_in_a_cluster(redis_cluster: RedisClus
         over = asyncio.create_task(lease.lost())
         node = redis_cluster.owner(split_url(cluster_url)[1])
         await asyncio.to_thread(node.kill)
-        await asyncio.wait_for(over, 1)
+        await asyncio.wait_for(over, 3)
         await asyncio.to_thread(node.start)
         await asyncio.to_thread(redis_cluster.wait)
         assert await asyncio.wait_for(lease.acquired(), 10) > fence
