@@ -110,8 +110,9 @@ class App:
                 self.lease = await open_lease(settings.log, self.name)
                 opened.push_async_callback(self.lease.close)
             self.log: Log = await open_log(
-                settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes, lease=self.lease
-            )
+                settings.log, fsync=settings.log_fsync, max_bytes=settings.log_max_bytes, lease=self.lease,
+                shared=self.role != SERVE,
+            )  # fmt: skip
             opened.push_async_callback(self.log.close)
             await self._join(settings)
             opened.pop_all()

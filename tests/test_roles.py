@@ -192,3 +192,21 @@ def test_roles_refuse_what_does_not_fit(tmp_path: Path) -> None:
             process.command(), cwd=ROOT, env=process.environment(), capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_gateway_that_was_away_for_too_long_ends_and_comes_back_whole(together: Together) -> None:
+    one, other = together.gateways
+    assert other.child is not None
+    os.kill(other.child.pid, signal.SIGSTOP)
+    # Flushes, for which so many events are reason enough: the log is trimmed behind the last but one.
+    for number in range(3):
+        one.call("POST", "/api/metrics", [{"name": "away", "metric_type": "counter", "value": 1}], 202)
+        one.call("POST", "/api/events", [{"event_type": f"f{number}"} for _ in range(10_001)], 202)
+        time.sleep(3)
+    os.kill(other.child.pid, signal.SIGCONT)
+    wait_until(lambda: other.child is not None and other.child.poll() is not None, 10, "its end")
+    assert "has been trimmed beyond entry" in other.output
+    other.start()
+    for server in (one, other):
+        see(server, "away", 3)
+        assert server.call("GET", "/api/ledger")["balanced"]

@@ -238,13 +238,16 @@ def open_members(url: str, name: str) -> Members:
     return RedisMembers(url, name)
 
 
-async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30, lease: Lease | None = None) -> Log:
+async def open_log(
+    url: str, *, fsync: str = "200", max_bytes: int = 8 << 30, lease: Lease | None = None, shared: bool = False
+) -> Log:
     """Open the log at `url`, creating it when it is new.
 
     url: `file:///directory` (embedded segment files), or `redis://`, `rediss://`, `unix://` (Redis Streams; the query
     parameters `stream` and `consumer` name the stream and this consumer's cursor).
     fsync: embedded only: milliseconds between syncs to disk, or `always`. max_bytes: the bound behind LogFull.
-    lease: Redis only: `trim` is done by its owner, and raises LogUnavailable in any other process.
+    lease: Redis only: `trim` is done by its owner, and raises LogUnavailable in any other process. shared: Redis only:
+    another process trims, so `follow` raises LogDamaged where entries were trimmed that it had not read.
     Raises LogUnavailable, LogDamaged, and ValueError for arguments that mean nothing.
     """
     scheme = urlsplit(url).scheme
@@ -257,7 +260,7 @@ async def open_log(url: str, *, fsync: str = "200", max_bytes: int = 8 << 30, le
     if scheme in ("redis", "rediss", "unix"):
         from server.log.redis_streams import RedisLog
 
-        return await RedisLog.open(url, max_bytes=max_bytes, lease=lease)
+        return await RedisLog.open(url, max_bytes=max_bytes, lease=lease, shared=shared)
     raise ValueError(f"a log URL starts with file://, redis://, rediss:// or unix://, not {scheme or 'nothing'}://")
 
 

@@ -39,7 +39,7 @@ from server.log.redis_names import (
     text,
 )
 from server.log.redis_start import begin_after, is_kept_above
-from server.log.redis_trim import trim
+from server.log.redis_trim import check_nothing_was_trimmed, trim
 from server.log.segment_file import MAX_PAYLOAD
 from server.log.unread import Append, Unread
 
@@ -59,10 +59,10 @@ class RedisLog:
 
     def __init__(
         self, url: str, make: MakeClient | None, stream: str, consumer: str, max_bytes: int, patience: float,
-        lease: Lease | None,
+        lease: Lease | None, shared: bool,
     ) -> None:  # fmt: skip
         self._make = make or maker(url, self._greet)
-        self._lease = lease
+        self._lease, self._shared = lease, shared
         self._client: Client = self._make()
         self._loop = asyncio.get_running_loop()
         self._stream = stream
@@ -91,14 +91,14 @@ class RedisLog:
     @classmethod
     async def open(
         cls, url: str, *, max_bytes: int = 8 << 30, make: MakeClient | None = None, patience: float = RETRY_SECONDS,
-        lease: Lease | None = None,
+        lease: Lease | None = None, shared: bool = False,
     ) -> RedisLog:  # fmt: skip
         """Open or create the stream at `url`; see `server.log.open_log`.
 
         make: makes the clients, in place of one for `url`. patience: seconds of trouble before appends are refused.
         """
         bare, stream, consumer = split_url(url)
-        opened = cls(url, make, stream, consumer, max_bytes, patience, lease)
+        opened = cls(url, make, stream, consumer, max_bytes, patience, lease, shared)
         try:
             await opened._begin(urlsplit(bare).hostname or bare.partition("?")[0])
             opened.mode += f"; {warning}" if (warning := await warning_of(bare, opened._client)) else ""
@@ -293,6 +293,8 @@ class RedisLog:
                 down, pause = False, 0.02
                 if answer:
                     records = [self._record(entry) for entry in answer[0][1]]
+                    if self._shared:
+                        await check_nothing_was_trimmed(client, self._stream, after, records[0].position)
                     for record in records:
                         self._held.add(record.position, record.payload)
                     after = records[-1].position

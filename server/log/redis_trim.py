@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.log import Lease, LogUnavailable
+from redis.exceptions import RedisError
+
+from server.log import Lease, LogDamaged, LogUnavailable
+from server.log.redis_client import TROUBLE
 from server.log.redis_lease import owner_text
-from server.log.redis_names import format_id, text
+from server.log.redis_names import SEQUENCE_BITS, format_id, text
+
+QUIET_MS = 100
 
 FENCED = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -55,3 +60,22 @@ async def _by_anybody(client: Any, stream: str, consumer: str, upto: int) -> Non
     if least > 0:  # before the cursor is written, which a Redis without memory refuses
         await client.execute_command("XTRIM", stream, "MINID", "=", format_id(least + 1))
     await client.execute_command("HSET", cursors, consumer, upto)
+
+
+async def check_nothing_was_trimmed(client: Any, stream: str, after: int, first: int) -> None:
+    """Raises LogDamaged where entries between two that were read one after the other may have been trimmed.
+
+    Whoever owns a stream does not wait for one that has stood still. Asked only where the two are QUIET_MS apart: an
+    owner's flushes, of which it trims behind the last but one, are further apart than that.
+    """
+    if first - after <= QUIET_MS << SEQUENCE_BITS:
+        return
+    try:
+        cursors = await client.execute_command("HVALS", f"{stream}:cursors")
+    except (RedisError, *TROUBLE) as error:
+        raise LogUnavailable(f"Redis does not answer: {error}") from error
+    if after < min(map(int, cursors), default=0) < first:
+        raise LogDamaged(
+            f"{stream} has been trimmed beyond entry {after}, up to which this process had read: it was away for too "
+            "long. Start it again, it goes on from the newest checkpoint"
+        )
