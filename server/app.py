@@ -104,7 +104,7 @@ class App:
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
-            self.engine = await asyncio.to_thread(self._restored, settings)
+            await asyncio.to_thread(self._restore, settings)
             restored = time.monotonic()
             if self.role == ENGINE:
                 self.lease = await open_lease(settings.log, self.name)
@@ -141,21 +141,21 @@ class App:
                 if self.role == SERVE or not left:
                     raise
                 before = self.engine.generation
-                self.engine = await asyncio.to_thread(self._restored, settings)
+                await asyncio.to_thread(self._restore, settings)
                 if self.engine.generation == before:
                     raise
         await asyncio.to_thread(write_origin, self.store, origin)
 
-    def _restored(self, settings: Settings) -> Engine:
-        """An engine where the store's newest checkpoint was taken. Where others write to the store meanwhile, what was
+    def _restore(self, settings: Settings) -> None:
+        """Makes the engine, and puts it where the store's newest checkpoint was taken. Where others write to the store meanwhile, what was
         read has to be of one of their flushes."""
         for _ in range(RESTORE_TRIES):
-            engine = Engine(engine_options(settings, shared=self.role != SERVE))
+            self.engine = Engine(engine_options(settings, shared=self.role != SERVE))
             if self.role != SERVE:
                 cast(SharedStore, self.store).refresh(0)
-            restore(engine, self.store)
-            if self.role == SERVE or cast(SharedStore, self.store).generation == engine.generation:
-                return engine
+            restore(self.engine, self.store)
+            if self.role == SERVE or cast(SharedStore, self.store).generation == self.engine.generation:
+                return
         raise StoreUnavailable("the store was written to again and again while it was read; start again")
 
     async def ready(self) -> None:
