@@ -199,6 +199,8 @@ class App:
 
     def explain(self, error: BaseException) -> str:
         """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
+        if not isinstance(error, LogDamaged):
+            return str(error)
         return damage.explain(error, self.settings.log, self.engine.position)
 
     async def drain(self) -> None:

@@ -156,10 +156,8 @@ def explained(found: Iterable[Loss], cause: str) -> str:
     return f"{shown}. {WAY_OUT}"
 
 
-def explain(error: BaseException, log: str, after: int) -> str:
+def explain(error: LogDamaged, log: str, after: int) -> str:
     """What the damaged log at a URL has lost above a position, and the way out. Blocks: it reads the log."""
-    if not isinstance(error, LogDamaged):
-        return str(error)
     url = urlsplit(log)
     try:
         if url.scheme == "file":
