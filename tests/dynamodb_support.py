@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Collection
@@ -80,7 +81,8 @@ ANSWERS = {
     "invalid": (400, "ValidationException"),
 }
 """Kinds of trouble that are an answer of their own, the request goes no further."""
-KINDS = {*ANSWERS, "hang", "cut", "lost", "reset", "garbled", "unprocessed"}
+KINDS = {*ANSWERS, "slow", "hang", "cut", "lost", "reset", "garbled", "unprocessed"}
+SLOW_SECONDS = 0.1
 
 
 @dataclass
@@ -96,10 +98,10 @@ class Trouble:
 class FaultProxy:
     """An HTTP proxy in front of a stand-in. Use it as a context; `trouble` and `calm` may be called at any time.
 
-    Kinds of trouble besides those in ANSWERS: `hang` (no answer until there is calm, then the connection ends), `cut`
-    (it ends before the request is passed on), `lost` (the request is carried out, and the connection ends instead of an
-    answer), `reset` (the same, with a bang), `garbled` (a byte of the answer is another, its checksum is not),
-    `unprocessed` (only part of a batch is passed on, the rest comes back).
+    Kinds of trouble besides those in ANSWERS: `slow` (passed on after SLOW_SECONDS), `hang` (no answer until there is
+    calm, then the connection ends), `cut` (it ends before the request is passed on), `lost` (the request is carried
+    out, and the connection ends instead of an answer), `reset` (the same, with a bang), `garbled` (a byte of the answer
+    is another, its checksum is not), `unprocessed` (only part of a batch is passed on, the rest comes back).
     """
 
     def __init__(self, upstream: str, seed: int = 0) -> None:
@@ -196,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.proxy.until_calm()
             self.cut()
         else:
+            if kind == "slow":
+                time.sleep(SLOW_SECONDS)
             status, headers, answer = self.pass_on(body)
             if kind in ("lost", "reset"):
                 self.cut(reset=kind == "reset")

@@ -39,6 +39,8 @@ STRETCH = 4_096
 AT_ONCE = 250
 """Items between two notes of how far a flush has come, and blocks that are let go of together."""
 MAX_READ = 100_000
+_ONE_SERVER = "run one server, or give each a DATABASE_URL with a prefix of its own"
+_TAKEN_OVER = f"another server has taken over the store, so this one may not write to it any more; {_ONE_SERVER}"
 
 
 @dataclass(slots=True)
@@ -91,7 +93,11 @@ class DynamoStore(Documents):
                     "too late; is another server writing to it?"
                 )
             attempt = self._attempt_of(flush)
-            manifest, fresh = self._prepare(flush, attempt, before)
+            try:
+                manifest, fresh = self._prepare(flush, attempt, before)
+            except StoreDamaged:
+                self._check_owner()  # a new owner deletes what it has replaced
+                raise
             self._commit(manifest, {**before.stage, **fresh}, flushes=before.flushes + 1)
             self._attempt = None
             self._tidy(before.manifest, flush)
@@ -182,12 +188,17 @@ class DynamoStore(Documents):
     # owning and committing
 
     def _take_over(self) -> None:
-        """Becomes the owner. Raises StoreConflict where somebody else does so at the same moment."""
+        """Becomes the owner. StoreConflict where somebody else does so at the same moment, or has written meanwhile.
+
+        In that case the other one stays the owner: what this one knows of the store is too old to go on with.
+        """
         if self._closed:
             raise StoreClosed("the store is closed")
         if self._is_owner:
             return
-        head = self.load()
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if (0 if head is None else head["version"]) != self._view.manifest.version:
+            raise StoreConflict(f"another server has written to the store since this one was started; {_ONE_SERVER}")
         fence = 1 if head is None else int(head["fence"]) + 1
         now: Item = {"pk": HEAD, "sk": self._part, "fence": fence, "version": 0, "manifest": ""}
         expected: dict[str, Any] = {"fence": None}
@@ -199,6 +210,12 @@ class DynamoStore(Documents):
         self._pages.fence = fence
         self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
         self._issued = self._view.manifest.version + (STRIDE if head is not None else 0)
+
+    def _check_owner(self) -> None:
+        """StoreConflict where the store has been taken over."""
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if head is None or head["fence"] != self._pages.fence:
+            raise StoreConflict(_TAKEN_OVER)
 
     def _issue(self) -> int:
         self._issued = max(self._issued, self._view.manifest.version) + 1
@@ -224,10 +241,7 @@ class DynamoStore(Documents):
         try:
             self._client.put(TABLE, head, expected)
         except Stale:
-            raise StoreConflict(
-                "another server has taken over the store, so this one may not write to it any more; run one server, or "
-                "give each a DATABASE_URL with a prefix of its own"
-            ) from None
+            raise StoreConflict(_TAKEN_OVER) from None
 
     def _amend(self, change: Callable[[Manifest], Manifest]) -> None:
         """Commits a change that brings no items. The lock must be held."""
