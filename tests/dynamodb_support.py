@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Collection
@@ -31,6 +32,26 @@ SECRETS = ("a-key-id", "a-secret-key", "a-session-token")
 def aws_at(url: str, *, create_tables: bool = True) -> Aws:
     """How to reach a stand-in."""
     return Aws(url, *SECRETS, create_tables=create_tables)
+
+
+def ask(url: str, operation: str, **body: Any) -> Any:
+    """One request to a stand-in, as any program might send it."""
+    headers = {
+        "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Date": "20260101T000000Z",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=k/20260101/{REGION}/dynamodb/aws4_request, "
+        "SignedHeaders=host, Signature=s",
+    }
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10) as answer:
+        return json.load(answer)
+
+
+def make_table(url: str, name: str, **keys: str) -> None:
+    """A table of somebody's own; keys: attribute -> type, the first is the hash key."""
+    schema = [{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)]
+    types = [{"AttributeName": key, "AttributeType": type} for key, type in keys.items()]
+    ask(url, "CreateTable", TableName=name, KeySchema=schema, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
 
 
 class StandIn(Process):

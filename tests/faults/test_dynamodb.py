@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
+import subprocess
 import sys
 import threading
 import time
@@ -13,11 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.dynamodb_support import REGION, SECRETS, Dynalite, FaultProxy
+from server.store import Flush
+from server.store.dynamodb.client import Client
+from server.store.dynamodb.pages import Pages
+from server.store.dynamodb.reader import HEAD, TABLES
+from server.store.dynamodb.store import DynamoStore
+from tests.dynamodb_support import REGION, SECRETS, Dynalite, FaultProxy, aws_at, make_table
 from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import KILLS_DYNAMODB, LONG, by_size, pick, result
 from tests.faults.senders import Load, under_load
-from tests.support import Listener, RedisServer, Streamgauge, wait_until
+from tests.support import ROOT, Listener, RedisServer, Streamgauge, free_port, wait_until
 
 QUICK = 3.0
 """Seconds an answer to a POST may take on a slow machine whose store does not answer at all."""
@@ -203,7 +210,7 @@ def test_kills_at_any_moment_and_in_the_midst_of_flushes(proxy: FaultProxy, tmp_
 def test_of_two_servers_on_one_store_one_ends_and_nothing_is_lost(
     dynalite: Dynalite, redis_server: RedisServer, tmp_path: Path, newcomer_first: bool
 ) -> None:
-    """The one that flushes first goes on; the other's first flush after that is refused."""
+    """The one that flushes first goes on, be it the newcomer or not; the other's first flush after that is refused."""
     prefix, stream = new_prefix(), f"taken:{tmp_path.name}"
     redis_server.ask(f"HSET {stream}:cursors one 0 two 0".encode())
 
@@ -212,7 +219,6 @@ def test_of_two_servers_on_one_store_one_ends_and_nothing_is_lost(
         return Streamgauge(tmp_path / name, settings_at(dynalite.url, tmp_path / name, prefix, **more))
 
     one, two = server_of("one", 30), server_of("two", 1 if newcomer_first else 60)
-    stays, ends = (two, one) if newcomer_first else (one, two)
     campaign = Campaign("two servers on one store in DynamoDB", [one], errors=True)
     try:
         campaign.begin()
@@ -226,10 +232,17 @@ def test_of_two_servers_on_one_store_one_ends_and_nothing_is_lost(
             campaign.account.metrics += 1
             campaign.account.events += 1
             wait_until(lambda: stored(two) > before, START, "a flush of the newcomer")
-        load = Load(campaign.senders)
-        assert ends.child is not None
-        assert ends.child.wait(START) == 1
+        children = {server: server.child for server in (one, two)}
+        load = Load(campaign.senders, patient=True)
+
+        def ended() -> list[Streamgauge]:
+            return [server for server, child in children.items() if child is not None and child.poll() is not None]
+
+        wait_until(lambda: len(ended()) > 0, START, "the end of one of them")
         load.end()
+        [ends] = ended()
+        stays = two if ends is one else one
+        assert children[ends].wait(START) == 1 and (ends is one or not newcomer_first)  # type: ignore[union-attr]
         [sentence] = [line for line in ends.output.splitlines() if line.startswith("streamgauge: ")]
         assert "another server has" in sentence and "prefix of its own" in sentence
         assert "Traceback" not in ends.output, ends.output[-4000:]
@@ -238,7 +251,56 @@ def test_of_two_servers_on_one_store_one_ends_and_nothing_is_lost(
             sender.server = stays
         campaign.settle()
         campaign.check(verify=True)
-        result(campaign.name, f"{'the first' if newcomer_first else 'the second'} one ended; {campaign.figures()}")
+        result(campaign.name, f"{'the first' if ends is one else 'the second'} one ended; {campaign.figures()}")
     finally:
         one.kill()
         two.kill()
+
+
+SENTENCES = {
+    "another region": "check the region in DATABASE_URL and AWS_ENDPOINT_URL",
+    "no tables": "set CREATE_TABLES=true",
+    "denied": "allow dynamodb:DescribeTable for it in the policy of the key or role",
+    "another program's table": "use another prefix in DATABASE_URL",
+    "another release": "use that one, or a newer",
+}
+
+
+@pytest.mark.parametrize("what", SENTENCES)
+def test_a_start_that_cannot_be_says_why_in_one_sentence(
+    what: str, dynalite: Dynalite, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    prefix = new_prefix()
+    more: dict[str, object] = {}
+    if what == "another region":
+        more["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port()}"
+    elif what == "no tables":
+        more["CREATE_TABLES"] = "false"
+    elif what == "denied":
+        proxy.trouble("denied")
+    elif what == "another program's table":
+        make_table(dynalite.url, f"{prefix}-blocks", id="S")
+    else:
+        write_of_another_release(dynalite.url, prefix)
+    server = ImpatientServer(tmp_path, settings_at(proxy.url, tmp_path, prefix, **more))
+    done = subprocess.run(
+        server.command(), cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "WARNING" not in line]
+    assert done.returncode == 2 and len(said) == 1, done.stderr
+    assert said[0].startswith("streamgauge: ") and SENTENCES[what] in said[0]
+    assert not any(secret in done.stderr + done.stdout for secret in SECRETS)
+
+
+def write_of_another_release(url: str, prefix: str) -> None:
+    """A store whose manifest has a format that this release does not know."""
+    client = Client.open(REGION, prefix, aws_at(url), TABLES)
+    store = DynamoStore(client, "0")
+    store.write(Flush(1, 1, [b"state"]))
+    head = client.get("state", (HEAD, "0"))
+    assert head is not None
+    pages = Pages(client, "0")
+    pages.fence = 99
+    [blob] = pages.write([json.dumps({**json.loads(store._view.manifest.encode()), "format": 99}).encode()])
+    client.put("state", head | {"manifest": json.dumps(blob)})
+    store.close()
