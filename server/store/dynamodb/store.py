@@ -86,7 +86,10 @@ class DynamoStore(Documents):
     def write(self, flush: Flush) -> None:
         with self._lock:
             self._take_over()
-            before = self._view
+            before, known = self._view, self._attempt
+            if known is not None and (known.generation, known.version) == (flush.generation, before.manifest.version):
+                self._attempt = None  # an earlier try has got through after all
+                return
             if flush.generation <= before.manifest.generation:
                 raise StoreConflict(
                     f"the store holds generation {before.manifest.generation}, so generation {flush.generation} comes "
@@ -241,7 +244,13 @@ class DynamoStore(Documents):
         try:
             self._client.put(TABLE, head, expected)
         except Stale:
-            raise StoreConflict(_TAKEN_OVER) from None
+            self._check_owner()
+            # Nobody but this one writes under its fence: an earlier put has got through, only its answer was lost.
+            flushes = self._view.flushes
+            self.load()
+            self._view = self._view._replace(flushes=flushes + 1)
+            self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
+            raise StoreUnavailable("a commit whose answer was lost has been found to be there; try again") from None
 
     def _amend(self, change: Callable[[Manifest], Manifest]) -> None:
         """Commits a change that brings no items. The lock must be held."""
