@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from server.store import Flush
+from engine.levels import HOUR, PACKED, floor
+from server.store import Flush, open_snapshot
 from server.store.dynamodb.client import Client
 from server.store.dynamodb.pages import Pages
 from server.store.dynamodb.reader import HEAD, TABLES
@@ -24,6 +26,8 @@ from tests.dynamodb_support import REGION, SECRETS, Dynalite, FaultProxy, aws_at
 from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import KILLS_DYNAMODB, LONG, by_size, pick, result
 from tests.faults.senders import Load, under_load
+from tests.faults.servers import ClockedServer
+from tests.faults.test_clock import leap
 from tests.support import ROOT, Listener, RedisServer, Streamgauge, free_port, wait_until
 
 QUICK = 3.0
@@ -204,6 +208,44 @@ def test_kills_at_any_moment_and_in_the_midst_of_flushes(proxy: FaultProxy, tmp_
     finally:
         proxy.calm()
         server.kill()
+
+
+def test_hours_that_end(dynalite: Dynalite, proxy: FaultProxy, tmp_path: Path) -> None:
+    """The clock leaps to the next hour under load: what was staged is put together, and late rows go in there."""
+    prefix = new_prefix()
+    server = ClockedServer(tmp_path, settings_at(proxy.url, tmp_path, prefix))
+    campaign = Campaign("hours that end, DynamoDB", [server], errors=True)
+    try:
+        campaign.begin()
+        hour = floor(campaign.start, HOUR)
+        for number in range(1, int(by_size(2, 5))):
+            proxy.trouble("error", 0.1)
+            under_load(campaign.senders, partial(leap_on, campaign, server, number * HOUR), patient=True)
+            proxy.calm()
+            campaign.settle()
+            wait_until(lambda: packed(dynalite.url, prefix, hour), START, "an hour that is put together")
+            campaign.check()
+            server.kill()
+            campaign.begin()
+        campaign.check(verify=True)
+        result(campaign.name, campaign.figures())
+    finally:
+        proxy.calm()
+        server.kill()
+
+
+def leap_on(campaign: Campaign, server: ClockedServer, offset: int, load: Load) -> None:
+    leap(load, campaign, server, offset)
+
+
+def packed(url: str, prefix: str, hour: int) -> bool:
+    """Whether the blocks of an hour have been put together."""
+    found = open_snapshot(f"dynamodb://{REGION}/{prefix}", aws_at(url))
+    try:
+        return found is not None and len(found.list_blocks(PACKED, hour, hour + 1)) > 0
+    finally:
+        if found is not None:
+            found.close()
 
 
 @pytest.mark.parametrize("newcomer_first", [True, False])
