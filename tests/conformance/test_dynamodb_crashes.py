@@ -224,4 +224,11 @@ def test_who_comes_too_late_does_not_take_over(history: History) -> None:
         late.write(second)
     third = flush_of(random.Random(1), 20)
     old.write(third)
-    assert seen(old) == model.after(first).after(second).after(third) == seen(store_on(tables)[1])
+    model = model.after(first).after(second).after(third)
+    assert seen(old) == model == seen(store_on(tables)[1])
+    fourth = flush_of(random.Random(2), 21)
+    _, knowing = store_on(tables)
+    knowing.write(fourth)
+    with pytest.raises(StoreConflict, match="taken over"):
+        old.write(fourth)
+    assert seen(knowing) == model.after(fourth)

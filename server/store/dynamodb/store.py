@@ -85,7 +85,7 @@ class DynamoStore(Documents):
 
     def write(self, flush: Flush) -> None:
         with self._lock:
-            self._take_over()
+            self._take_over(anew=False)
             before, known = self._view, self._attempt
             if known is not None and (known.generation, known.version) == (flush.generation, before.manifest.version):
                 self._attempt = None  # an earlier try has got through after all
@@ -190,17 +190,20 @@ class DynamoStore(Documents):
 
     # owning and committing
 
-    def _take_over(self) -> None:
-        """Becomes the owner. StoreConflict where somebody else does so at the same moment, or has written meanwhile.
+    def _take_over(self, *, anew: bool = True) -> None:
+        """Becomes the owner. Raises StoreConflict where somebody else does so at the same moment.
 
-        In that case the other one stays the owner: what this one knows of the store is too old to go on with.
+        anew: of whatever is there now; else only if that is what is known here. Where somebody has written meanwhile,
+        they stay the owner: a flush made from what was there before could not be written on top of theirs.
         """
         if self._closed:
             raise StoreClosed("the store is closed")
         if self._is_owner:
             return
-        head = self._client.get(TABLE, (HEAD, self._part))
-        if (0 if head is None else head["version"]) != self._view.manifest.version:
+        known = self._view
+        head = self.load()
+        if not anew and self._view.manifest.version != known.manifest.version:
+            self._view = known
             raise StoreConflict(f"another server has written to the store since this one was started; {_ONE_SERVER}")
         fence = 1 if head is None else int(head["fence"]) + 1
         now: Item = {"pk": HEAD, "sk": self._part, "fence": fence, "version": 0, "manifest": ""}
@@ -254,7 +257,7 @@ class DynamoStore(Documents):
 
     def _amend(self, change: Callable[[Manifest], Manifest]) -> None:
         """Commits a change that brings no items. The lock must be held."""
-        self._take_over()
+        self._take_over(anew=False)
         view = self._view
         self._commit(change(view.manifest.following(self._issue())), view.stage, flushes=view.flushes)
 
