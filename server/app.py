@@ -50,16 +50,7 @@ from server.origin import Origin, join, read_origin, write_origin
 from server.pipeline import Pipeline
 from server.questions import KIND, SavedQueries
 from server.selfmetrics import HELP, SelfMetrics, Sources
-from server.store import (
-    Keeping,
-    Store,
-    StoreConflict,
-    StoreDamaged,
-    StoreError,
-    StoreUnavailable,
-    is_patient,
-    open_store,
-)
+from server.store import Keeping, Store, StoreError, StoreUnavailable, is_patient, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -281,7 +272,7 @@ class App:
         if self._closing or task.cancelled():
             return
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
-        known = isinstance(error, LogDamaged | StoreDamaged | StoreConflict)  # the sentence says it all
+        known = isinstance(error, LogDamaged | StoreError)  # the sentence says it all
         logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=None if known else error)
         self._die(error)
 

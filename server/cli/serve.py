@@ -21,7 +21,7 @@ from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
 from server.log import LogDamaged, LogError
 from server.protocols import HttpProtocol, WebSocketProtocol
-from server.store import StoreConflict, StoreDamaged, StoreError
+from server.store import StoreError
 
 logger = logging.getLogger("streamgauge")
 
@@ -91,7 +91,7 @@ async def serve(settings: Settings) -> int:
         trimmer.cancel()
         await app.close()
     for failure in failures[:1]:
-        if isinstance(failure, LogDamaged | StoreDamaged | StoreConflict):
+        if isinstance(failure, LogDamaged | StoreError):
             print(f"streamgauge: {await asyncio.to_thread(app.explain, failure)}", file=sys.stderr)
     return 1 if failures else 0
 

@@ -11,9 +11,9 @@ SEED = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(1 <<
 """Of all traffic and all moments; FAULTS_SEED repeats one."""
 KILLS_EMBEDDED = int(os.environ.get("FAULTS_KILLS_EMBEDDED") or (120 if LONG else 3))
 KILLS_REDIS = int(os.environ.get("FAULTS_KILLS_REDIS") or (80 if LONG else 2))
-KILLS_DYNAMODB = int(os.environ.get("FAULTS_KILLS_DYNAMODB") or (20 if LONG else 2))
 LOAD_SECONDS = 1.5 if LONG else 0.4
 """At most, before a kill."""
+KILLS_DYNAMODB = int(os.environ.get("FAULTS_KILLS_DYNAMODB") or (20 if LONG else 2))
 TABLE = os.environ.get("FAULTS_TABLE")
 """A file that takes one line per result, for the closing table."""
 
