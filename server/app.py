@@ -52,7 +52,7 @@ from server.questions import KIND, SavedQueries
 from server.roles import ENGINE, SERVE, Role, process_name
 from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
 from server.shared import Saved, Shared
-from server.store import Keeping, SharedStore, Store, StoreDamaged, StoreError, StoreUnavailable, open_store
+from server.store import Keeping, SharedStore, Store, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups, restore
@@ -147,8 +147,10 @@ class App:
         await asyncio.to_thread(write_origin, self.store, origin)
 
     def _restore(self, settings: Settings) -> None:
-        """Makes the engine, and puts it where the store's newest checkpoint was taken. Where others write to the store meanwhile, what was
-        read has to be of one of their flushes."""
+        """Makes the engine, and puts it where the store's newest checkpoint was taken.
+
+        Where others write to the store meanwhile, all that was read has to be of one of their flushes.
+        """
         for _ in range(RESTORE_TRIES):
             self.engine = Engine(engine_options(settings, shared=self.role != SERVE))
             if self.role != SERVE:
@@ -350,7 +352,7 @@ class App:
         if self._closing or task.cancelled():
             return
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
-        known = isinstance(error, LogDamaged | StoreDamaged)  # the sentence says it all
+        known = isinstance(error, LogDamaged | StoreError)  # the sentence says it all
         logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=None if known else error)
         self._die(error)
 

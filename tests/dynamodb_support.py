@@ -13,6 +13,8 @@ import socket
 import struct
 import sys
 import threading
+import time
+import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Collection
@@ -30,6 +32,26 @@ SECRETS = ("a-key-id", "a-secret-key", "a-session-token")
 def aws_at(url: str, *, create_tables: bool = True) -> Aws:
     """How to reach a stand-in."""
     return Aws(url, *SECRETS, create_tables=create_tables)
+
+
+def ask(url: str, operation: str, **body: Any) -> Any:
+    """One request to a stand-in, as any program might send it."""
+    headers = {
+        "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Date": "20260101T000000Z",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential=k/20260101/{REGION}/dynamodb/aws4_request, "
+        "SignedHeaders=host, Signature=s",
+    }
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10) as answer:
+        return json.load(answer)
+
+
+def make_table(url: str, name: str, **keys: str) -> None:
+    """A table of somebody's own; keys: attribute -> type, the first is the hash key."""
+    schema = [{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)]
+    types = [{"AttributeName": key, "AttributeType": type} for key, type in keys.items()]
+    ask(url, "CreateTable", TableName=name, KeySchema=schema, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
 
 
 class StandIn(Process):
@@ -80,7 +102,8 @@ ANSWERS = {
     "invalid": (400, "ValidationException"),
 }
 """Kinds of trouble that are an answer of their own, the request goes no further."""
-KINDS = {*ANSWERS, "hang", "cut", "lost", "reset", "garbled", "unprocessed"}
+KINDS = {*ANSWERS, "slow", "hang", "cut", "lost", "reset", "garbled", "unprocessed"}
+SLOW_SECONDS = 0.1
 
 
 @dataclass
@@ -96,10 +119,10 @@ class Trouble:
 class FaultProxy:
     """An HTTP proxy in front of a stand-in. Use it as a context; `trouble` and `calm` may be called at any time.
 
-    Kinds of trouble besides those in ANSWERS: `hang` (no answer until there is calm, then the connection ends), `cut`
-    (it ends before the request is passed on), `lost` (the request is carried out, and the connection ends instead of an
-    answer), `reset` (the same, with a bang), `garbled` (a byte of the answer is another, its checksum is not),
-    `unprocessed` (only part of a batch is passed on, the rest comes back).
+    Kinds of trouble besides those in ANSWERS: `slow` (passed on after SLOW_SECONDS), `hang` (no answer until there is
+    calm, then the connection ends), `cut` (it ends before the request is passed on), `lost` (the request is carried
+    out, and the connection ends instead of an answer), `reset` (the same, with a bang), `garbled` (a byte of the answer
+    is another, its checksum is not), `unprocessed` (only part of a batch is passed on, the rest comes back).
     """
 
     def __init__(self, upstream: str, seed: int = 0) -> None:
@@ -114,7 +137,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._troubles: list[Trouble] = []
         self._calm = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -169,6 +192,14 @@ class FaultProxy:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    """Clients of it are killed; it need not complain of that."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 _BETWEEN = ("content-length", "host", "connection")
 """Headers that concern one connection only."""
 
@@ -196,6 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.proxy.until_calm()
             self.cut()
         else:
+            if kind == "slow":
+                time.sleep(SLOW_SECONDS)
             status, headers, answer = self.pass_on(body)
             if kind in ("lost", "reset"):
                 self.cut(reset=kind == "reset")

@@ -21,7 +21,7 @@ from server.ingest.hot_protocol import hot_protocol
 from server.log import LogDamaged, LogError
 from server.protocols import HttpProtocol, WebSocketProtocol
 from server.roles import ENGINE, SERVE, Role, check_role
-from server.store import StoreDamaged, StoreError, is_patient
+from server.store import StoreError, is_patient
 
 logger = logging.getLogger("streamgauge")
 
@@ -91,7 +91,7 @@ async def serve(settings: Settings, role: Role = SERVE) -> int:
         trimmer.cancel()
         await app.close()
     for failure in failures[:1]:
-        if isinstance(failure, LogDamaged | StoreDamaged):
+        if isinstance(failure, LogDamaged | StoreError):
             print(f"streamgauge: {await asyncio.to_thread(app.explain, failure)}", file=sys.stderr)
     return 1 if failures else 0
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server.store import StoreError, StoreUnavailable, StoreVersion
 from server.store.dynamodb import tables
 from server.store.dynamodb.client import Client
-from tests.dynamodb_support import REGION, Dynalite, FaultProxy, MotoServer, aws_at
+from tests.dynamodb_support import REGION, Dynalite, FaultProxy, MotoServer, ask, aws_at, make_table
 
 TABLES = ["a", "b", "c"]
 
@@ -28,26 +25,6 @@ def prefix(tmp_path: Path) -> str:
 def proxy(moto: MotoServer) -> Iterator[FaultProxy]:
     with FaultProxy(moto.url) as proxy:
         yield proxy
-
-
-def ask(url: str, operation: str, **body: Any) -> Any:
-    """One request to a stand-in, as any program might send it."""
-    headers = {
-        "X-Amz-Target": f"DynamoDB_20120810.{operation}",
-        "Content-Type": "application/x-amz-json-1.0",
-        "X-Amz-Date": "20260101T000000Z",
-        "Authorization": f"AWS4-HMAC-SHA256 Credential=k/20260101/{REGION}/dynamodb/aws4_request, "
-        "SignedHeaders=host, Signature=s",
-    }
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10) as answer:
-        return json.load(answer)
-
-
-def make(url: str, name: str, **keys: str) -> None:
-    """A table of somebody's own; keys: attribute -> type, the first is the hash key."""
-    schema = [{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)]
-    types = [{"AttributeName": key, "AttributeType": type} for key, type in keys.items()]
-    ask(url, "CreateTable", TableName=name, KeySchema=schema, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
 
 
 def expire(url: str, name: str, attribute: str) -> None:
@@ -79,7 +56,7 @@ def test_a_stand_in_without_expiry_serves_nevertheless(
 
 
 def test_missing_tables_are_not_made_unasked(proxy: FaultProxy, prefix: str) -> None:
-    make(proxy.url, f"{prefix}-a", pk="S", sk="S")
+    make_table(proxy.url, f"{prefix}-a", pk="S", sk="S")
     expire(proxy.url, f"{prefix}-a", "expires")
     before = proxy.seen["CreateTable"], proxy.seen["UpdateTimeToLive"]
     told = f"the table {prefix}-[bc] is not there in eu-central-1: set CREATE_TABLES=true"
@@ -93,20 +70,20 @@ def test_missing_tables_are_not_made_unasked(proxy: FaultProxy, prefix: str) -> 
     "keys", [{"id": "S"}, {"pk": "S"}, {"pk": "S", "sk": "N"}, {"sk": "S", "pk": "S"}, {"pk": "B", "sk": "S"}]
 )
 def test_a_table_with_another_key_is_refused(keys: dict[str, str], moto: MotoServer, prefix: str) -> None:
-    make(moto.url, f"{prefix}-a", **keys)
+    make_table(moto.url, f"{prefix}-a", **keys)
     with pytest.raises(StoreVersion, match=f"the table {prefix}-a has the key .* another program; use another prefix"):
         Client.open(REGION, prefix, aws_at(moto.url), ["a"])
 
 
 def test_expiry_by_another_attribute_is_refused(moto: MotoServer, prefix: str) -> None:
-    make(moto.url, f"{prefix}-a", pk="S", sk="S")
+    make_table(moto.url, f"{prefix}-a", pk="S", sk="S")
     expire(moto.url, f"{prefix}-a", "ttl")
     with pytest.raises(StoreVersion, match=r"lets items go by the attribute ttl instead of expires"):
         Client.open(REGION, prefix, aws_at(moto.url), ["a"])
 
 
 def test_expiry_is_turned_on_only_where_tables_may_be_made(moto: MotoServer, prefix: str) -> None:
-    make(moto.url, f"{prefix}-a", pk="S", sk="S")
+    make_table(moto.url, f"{prefix}-a", pk="S", sk="S")
     with pytest.raises(StoreUnavailable, match=r"does not let items go .*DISABLED.*CREATE_TABLES=true"):
         Client.open(REGION, prefix, aws_at(moto.url, create_tables=False), ["a"])
     Client.open(REGION, prefix, aws_at(moto.url), ["a"]).close()

@@ -15,6 +15,7 @@ KILLS_TOGETHER = int(os.environ.get("FAULTS_KILLS_TOGETHER") or (50 if LONG else
 """Of any process of two gateways and two engines."""
 LOAD_SECONDS = 1.5 if LONG else 0.4
 """At most, before a kill."""
+KILLS_DYNAMODB = int(os.environ.get("FAULTS_KILLS_DYNAMODB") or (20 if LONG else 2))
 TABLE = os.environ.get("FAULTS_TABLE")
 """A file that takes one line per result, for the closing table."""
 

@@ -39,6 +39,8 @@ STRETCH = 4_096
 AT_ONCE = 250
 """Items between two notes of how far a flush has come, and blocks that are let go of together."""
 MAX_READ = 100_000
+_ONE_SERVER = "run one server, or give each a DATABASE_URL with a prefix of its own"
+_TAKEN_OVER = f"another server has taken over the store, so this one may not write to it any more; {_ONE_SERVER}"
 
 
 @dataclass(slots=True)
@@ -107,15 +109,22 @@ class DynamoStore(Documents):
 
     def write(self, flush: Flush) -> None:
         with self._lock:
-            self._take_over()
-            before = self._view
+            self._take_over(anew=False)
+            before, known = self._view, self._attempt
+            if known is not None and (known.generation, known.version) == (flush.generation, before.manifest.version):
+                self._attempt = None  # an earlier try has got through after all
+                return
             if flush.generation <= before.manifest.generation:
                 raise StoreConflict(
                     f"the store holds generation {before.manifest.generation}, so generation {flush.generation} comes "
                     "too late; is another server writing to it?"
                 )
             attempt = self._attempt_of(flush)
-            manifest, fresh = self._prepare(flush, attempt, before)
+            try:
+                manifest, fresh = self._prepare(flush, attempt, before)
+            except StoreDamaged:
+                self._check_owner()  # a new owner deletes what it has replaced
+                raise
             self._commit(manifest, {**before.stage, **fresh}, flushes=before.flushes + 1)
             self._attempt = None
             self._tidy(before.manifest, flush)
@@ -207,13 +216,21 @@ class DynamoStore(Documents):
 
     # owning and committing
 
-    def _take_over(self) -> None:
-        """Becomes the owner. Raises StoreConflict where somebody else does so at the same moment."""
+    def _take_over(self, *, anew: bool = True) -> None:
+        """Becomes the owner. Raises StoreConflict where somebody else does so at the same moment.
+
+        anew: of whatever is there now; else only if that is what is known here. Where somebody has written meanwhile,
+        they stay the owner: a flush made from what was there before could not be written on top of theirs.
+        """
         if self._closed:
             raise StoreClosed("the store is closed")
         if self._is_owner:
             return
+        known = self._view
         head = self.load()
+        if not anew and self._view.manifest.version != known.manifest.version:
+            self._view = known
+            raise StoreConflict(f"another server has written to the store since this one was started; {_ONE_SERVER}")
         fence = 1 if head is None else int(head["fence"]) + 1
         now: Item = {"pk": HEAD, "sk": self._part, "fence": fence, "version": 0, "manifest": ""}
         expected: dict[str, Any] = {"fence": None}
@@ -226,6 +243,12 @@ class DynamoStore(Documents):
         self._recent = deque([self._view], maxlen=LASTING + 1)
         self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
         self._issued = self._view.manifest.version + (STRIDE if head is not None else 0)
+
+    def _check_owner(self) -> None:
+        """StoreConflict where the store has been taken over."""
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if head is None or head["fence"] != self._pages.fence:
+            raise StoreConflict(_TAKEN_OVER)
 
     def _issue(self) -> int:
         self._issued = max(self._issued, self._view.manifest.version) + 1
@@ -254,14 +277,17 @@ class DynamoStore(Documents):
         try:
             self._client.put(TABLE, head, expected)
         except Stale:
-            raise StoreConflict(
-                "another server has taken over the store, so this one may not write to it any more; run one server, or "
-                "give each a DATABASE_URL with a prefix of its own"
-            ) from None
+            self._check_owner()
+            # Nobody but this one writes under its fence: an earlier put has got through, only its answer was lost.
+            flushes = self._view.flushes
+            self.load()
+            self._view = self._view._replace(flushes=flushes + 1)
+            self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
+            raise StoreUnavailable("a commit whose answer was lost has been found to be there; try again") from None
 
     def _amend(self, change: Callable[[Manifest], Manifest]) -> None:
         """Commits a change that brings no items. The lock must be held."""
-        self._take_over()
+        self._take_over(anew=False)
         view = self._view
         self._commit(change(view.manifest.following(self._issue())), view.stage, flushes=view.flushes)
 
