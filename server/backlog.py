@@ -43,6 +43,8 @@ class Backlog:
         self._held = False
         self._refusal = ""
         self._look_at = 0.0
+        self._counted = engine.events
+        """The list of which the first `_events` are counted."""
         self._events = 0
         self._event_bytes = 0
         self._frozen_bytes = 0
@@ -123,8 +125,10 @@ class Backlog:
                 await self._changed.wait()
 
     def _bytes_of_events(self) -> int:
-        """Counted on from the last time: while no flush begins, events only come."""
+        """Counted on from the last time: while no flush begins, events only come. With one begins another list."""
         events = self._engine.events
+        if events is not self._counted:
+            self._counted, self._events, self._event_bytes = events, 0, 0
         self._event_bytes += sum(len(event.body) + _EVENT_BYTES for _, _, event in events[self._events :])
         self._events = len(events)
         return self._event_bytes

@@ -117,3 +117,29 @@ async def test_who_waits_goes_on_when_the_flush_has_ended() -> None:
     engine.pending_bytes = 0
     backlog.ended()
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+
+def test_where_another_process_writes_only_what_waits_here_counts(clock: Clock) -> None:
+    engine = Waiting()
+    backlog = Backlog(engine, STALL, BOUND, others=True)  # type: ignore[arg-type]
+    engine.pending_bytes = BOUND - 1
+    clock.pass_by(10 * STALL)
+    assert backlog.passes() and backlog.trouble == "", "nobody here waits for a store"
+    engine.pending_bytes = BOUND
+    clock.pass_by(LOOK_SECONDS)
+    assert "no engine writes to the store" in refusal(backlog).message
+    engine.pending_bytes = 0
+    clock.pass_by(LOOK_SECONDS)
+    assert backlog.passes()
+
+
+def test_events_that_another_process_has_taken_do_not_wait_any_more(clock: Clock) -> None:
+    engine = Waiting()
+    backlog = Backlog(engine, STALL, BOUND, others=True)  # type: ignore[arg-type]
+    large = b"x" * (BOUND // 10)
+    for _ in range(30):  # three bounds in all, and never one at a time
+        for _ in range(5):
+            engine.events.append((1, 0, Event(0, "e", None, None, large)))
+            clock.pass_by(LOOK_SECONDS)
+            assert backlog.passes()
+        engine.events = []
