@@ -280,7 +280,10 @@ def test_of_two_servers_on_one_store_one_ends_and_nothing_is_lost(
         def ended() -> list[Streamgauge]:
             return [server for server, child in children.items() if child is not None and child.poll() is not None]
 
-        wait_until(lambda: len(ended()) > 0, START, "the end of one of them")
+        until = time.monotonic() + START
+        while not ended():
+            assert time.monotonic() < until, f"neither ends:\n{one.output[-3000:]}\n{two.output[-3000:]}"
+            time.sleep(0.02)
         load.end()
         [ends] = ended()
         stays = two if ends is one else one

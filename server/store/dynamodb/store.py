@@ -305,7 +305,12 @@ class DynamoStore(Documents):
             logger.warning("what is not needed any more stays in the tables until it expires: %s", error)
 
     def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
-        found = super().read_blocks(keys)
+        try:
+            found = super().read_blocks(keys)
+        except StoreDamaged:
+            if self._is_owner:
+                self._check_owner()
+            raise
         if len(self._read_lately) < MAX_READ:
             self._read_lately.update(key for key in found if key.level)
         return found
