@@ -2,6 +2,8 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# Tests wait more than they compute, for processes that start and die, so there are three for two cores.
+WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$((n + (n + 1) / 2)); echo $$((n < 6 ? n : 6)))
 PAGE_SOURCES := web/index.html web/vite.config.ts web/tsconfig.json \
 	$(wildcard web/public/* web/src/*.ts web/src/*.tsx web/src/*/*.ts web/src/*/*.tsx web/src/*/*.css)
 
@@ -19,7 +21,7 @@ serve: $(VENV)/.serves page-if-possible ## start the server on http://127.0.0.1:
 test: setup ## run all tests: the page's, then the server's and those in a browser
 	@status=0; \
 	npm --prefix web test --silent || status=1; \
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests || status=1; \
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests || status=1; \
 	exit $$status
 
 faults: $(VENV)/.tested ## the long fault campaign, half an hour: kills, Redis, disks, clocks (FAULTS_SEED=… repeats one)

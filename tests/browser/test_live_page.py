@@ -186,7 +186,7 @@ def test_events_arrive_above_what_one_reads(shop: Streamgauge, page: Page, conso
     page.reload()
     expect(rows.first).to_contain_text("signup")
     page.mouse.wheel(0, 600)
-    page.wait_for_function("scrollY > 300")
+    page.wait_for_function("() => scrollY > 300")
     page.wait_for_timeout(100)
     send(shop, "/api/events", {"event_type": "logout", "user_id": "me"})
     page.get_by_role("button", name="Show 1 new event").click()

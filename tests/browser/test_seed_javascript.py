@@ -31,7 +31,7 @@ def test_the_seeds_client_runs_unmodified(stranger: Page, server: Streamgauge) -
     stranger.on("console", lambda message: said.append(message.text))
     stranger.set_content("<button id=buy>Buy</button>")
     stranger.add_script_tag(content=CLIENT)
-    stranger.wait_for_function("client.ws.readyState === WebSocket.OPEN")
+    stranger.wait_for_function("() => client.ws.readyState === WebSocket.OPEN")
     stranger.evaluate("id => client.subscribe(id, () => {})", query["id"])
     answer = stranger.evaluate("sendMetric('clicks', 3, { page: '/' })")
     assert answer["value"] == 3 and answer["id"].startswith("metric_")

@@ -76,6 +76,7 @@ def test_followers_have_the_owner_s_state_and_answers_are_the_recount(script: li
     with patch.object(engine_module, "CHECK_EVERY", 1):
         owned, follower = Owned(), World(OPTIONS, recount=False)
         world, stamp, seen = owned.world, 1_700_000_000_000, 0
+        follower.oracle = world.oracle
         for step in script:
             stamp += step[0] if isinstance(step, tuple) else 0
             owned.play(step, stamp)
@@ -84,7 +85,9 @@ def test_followers_have_the_owner_s_state_and_answers_are_the_recount(script: li
             seen = len(world.log)
             assert follower.state() == world.state()
             assert (follower.engine.generation, follower.engine.rolled) == (owned.generation, owned.rolled)
-            verify(world, query)
+            follower.blocks = world.blocks  # it sees the same store
+            for each in (world, follower):
+                verify(each, query)
 
 
 @settings(SETTINGS, max_examples=60)
