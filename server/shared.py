@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from engine.engine import Delivery
@@ -51,9 +52,9 @@ class Shared:
         """Awaited before an entry with marks is applied."""
         for mark in marks:
             if mark.kind in (DONE, OWNER):
-                await self._insist(lambda mark=mark: asyncio.to_thread(self._store.refresh, mark.number))  # type: ignore[misc]
+                await self._insist(partial(asyncio.to_thread, self._store.refresh, mark.number))
             elif mark.kind == DOCUMENT:
-                await self._insist(lambda mark=mark: self._reload(*json.loads(mark.text)))  # type: ignore[misc]
+                await self._insist(partial(self._reload, *json.loads(mark.text)))
 
     async def _insist(self, look: Callable[[], Awaitable[None]]) -> None:
         """What the others rest on has to be seen: without it the answers here would lack it."""
