@@ -19,7 +19,7 @@ from engine.flushes import DONE, OWNER
 from engine.model import Entry, Mark
 from server.errors import ApiError
 from server.hub import Hub
-from server.log import LogError
+from server.log import LogDamaged, LogError
 from server.pipeline import Pipeline
 from server.store import SharedStore, StoreUnavailable
 
@@ -77,11 +77,24 @@ class Shared:
         """Sees every entry."""
         for mark in delivery.marks:
             if mark.kind in (DONE, OWNER):
+                self._check(mark)
                 self._stored()
             elif mark.kind == SUBSCRIBE:
                 self._subscribe(*json.loads(mark.text))
             elif mark.kind == UNSUBSCRIBE:
                 self._hub.outside.delete(mark.text)
+
+    def _check(self, mark: Mark) -> None:
+        """The store has a flush of whose beginning this process knows nothing, so what is in it would count twice here.
+
+        Only a Redis that has lost its end brings that about. A start from the newest checkpoint makes it right.
+        """
+        engine = self._pipeline.engine
+        if engine.shared is not None and mark.fence == engine.shared.fence and mark.number > engine.generation:
+            raise LogDamaged(
+                f"the log has lost where flush {mark.number} begins, which the store holds. Start this process again: "
+                "it goes on from the newest checkpoint"
+            )
 
     def _subscribe(self, id: str, query_id: str, client_id: str) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from tests.dynamodb_support import REGION, SECRETS, StandIn
+from tests.dynamodb_support import REGION, SECRETS
 from tests.support import RedisServer, Streamgauge
 
 
@@ -52,8 +52,3 @@ def owner_of(engines: list[Streamgauge]) -> Streamgauge | None:
 def _last_said(engine: Streamgauge) -> int:
     lines = [line for line in engine.output.splitlines() if "owns the log from here on, with fence" in line]
     return int(lines[-1].rpartition(" ")[2]) if lines else 0
-
-
-def stand_in_url(server: StandIn) -> str:
-    """Where a stand-in for DynamoDB answers."""
-    return server.url
