@@ -50,6 +50,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
     arrays["newest"] = np.frombuffer(engine.newest.save(), np.uint8)
     arrays["newest_own"] = np.frombuffer(engine.newest_own.save(), np.uint8)
     arrays["rejects"] = np.frombuffer(engine.rejects.save(), np.uint8)
+    arrays["alerts"] = np.frombuffer(engine.book.save(), np.uint8)
     names = engine.catalogue.names.values()
     header = {
         "position": engine.position, "stamp": engine.stamp, "watermark": engine.watermark, "closed": engine.closed,
@@ -162,6 +163,8 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine.seen.restore(chunks, engine.stamp)
     if "rejects" in arrays:
         engine.rejects.restore(arrays["rejects"].tobytes())
+    if "alerts" in arrays:
+        engine.book.restore(arrays["alerts"].tobytes())
     # Older checkpoints do not say what is stored: whatever is not in them.
     elsewhere = engine.ledger.accepted - engine.open_samples - engine.ledger.expired
     engine.stored = header.get("stored", elsewhere)

@@ -17,8 +17,14 @@ METRIC, EVENT, REQUEST = range(3)
 
 RECORD = np.dtype(
     [
-        ("kind", "u1"), ("key", "V16"), ("stamp", "i8"), ("position", "i8"), ("row", "i4"), ("second", "i4"),
-        ("time", "i8"), ("second_time", "i8"),
+        ("kind", "u1"),
+        ("key", "V16"),
+        ("stamp", "i8"),
+        ("position", "i8"),
+        ("row", "i4"),
+        ("second", "i4"),
+        ("time", "i8"),
+        ("second_time", "i8"),
         ("body", "V8"),
     ]
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine import dedup, levels, panes, repeats
-from engine.flushes import Shared
+from engine.flushes import Shared, take_marks
 from engine.kernels.grouping import group
 from engine.ledger import Ledger
 from engine.levels import SPANS, WIDTHS, Retention, floor
@@ -21,6 +21,7 @@ from engine.lifetime import Lifetime
 from engine.model import OWN_PREFIX, Applied, Batch, Codes, Entry, Event, Flags, Floats, Ints, Mark
 from engine.newest import Newest
 from engine.rejects import Rejects
+from engine.rules.book import Book
 from engine.series import Catalogue
 from engine.slots import Slot
 from engine.tables import Found, TableId, Tables
@@ -107,6 +108,7 @@ class Engine:
         self.rejects = Rejects(self.options.max_rejects)
         self.writers = Writers()
         self.shared = Shared() if self.options.shared else None
+        self.book = Book()
         self.flushed_series = 0
         self.flushed_position = 0
         """The log position up to which the store holds the events."""
@@ -128,10 +130,9 @@ class Engine:
         repeats.find(entry, applied, self.seen, self.ledger)
         delivery = self._deliver(entry, applied)
         self.relieve()
-        if entry.marks and self.shared is not None:
+        if entry.marks:
             delivery.marks = entry.marks
-            for mark in entry.marks:
-                self.shared.take(self, mark)
+            take_marks(self, entry.marks)
         return applied, delivery
 
     def is_repeated(self, entry: Entry) -> bool:

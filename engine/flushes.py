@@ -12,16 +12,28 @@ Marks of a lower fence are of owners who do not know yet that they have been rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.model import Event, Mark
 from engine.rollup import Pending
+from engine.rules.book import ALERT
 
 if TYPE_CHECKING:
     from engine.engine import Engine
 
 OWNER, BEGIN, DONE = "owner", "begin", "done"
+
+
+def take_marks(engine: Engine, marks: Sequence[Mark]) -> None:
+    """Does what the marks of an entry say: of flushes, where the log is shared, and of alerts."""
+    fence = engine.shared.fence if engine.shared is not None else 0
+    for mark in marks:
+        if mark.kind == ALERT:
+            engine.book.take(mark, fence)
+        elif engine.shared is not None:
+            engine.shared.take(engine, mark)
 
 
 @dataclass(frozen=True, slots=True)

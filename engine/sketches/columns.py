@@ -217,9 +217,7 @@ def quantiles(sketches: Sketches, counts: Ints, low: Floats, high: Floats, q: fl
         upper = np.searchsorted(total, before + above[bucketed], side="right")
         estimates = exponential.decode(sketches.codes, scale)
         ends = low[bucketed], high[bucketed]
-        out[bucketed] = _between(
-            np.clip(estimates[lower], *ends), np.clip(estimates[upper], *ends), share[bucketed]
-        )
+        out[bucketed] = _between(np.clip(estimates[lower], *ends), np.clip(estimates[upper], *ends), share[bucketed])
     return np.asarray(np.clip(out, low, high))
 
 
