@@ -8,10 +8,11 @@ overtaken is done again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.aggregates import Registry
 from engine.engine import Engine
@@ -19,7 +20,7 @@ from engine.errors import BadQuery, EngineError
 from engine.query import events as event_queries
 from engine.query import plan
 from engine.query.bounds import Bounds
-from engine.query.execute import Table, execute, execute_custom, raw
+from engine.query.execute import RawRows, Table, execute, execute_custom, raw
 from engine.query.follow import Follower, Followers, Reading
 from engine.query.plan import Groups, Limits, Stretch
 from engine.query.value import Query
@@ -58,6 +59,14 @@ class Answer:
     took: float = 0.0
     moves: int | None = None
     """When its range or what is marked in it changes next, where that depends on a calendar; ms."""
+
+
+class Tabled(NamedTuple):
+    """An answer as columns, and the position up to which it holds all that lies in its bounds."""
+
+    position: int
+    bounds: Bounds
+    table: Table
 
 
 class Answers:
@@ -109,14 +118,27 @@ class Answers:
         await self.asked(query)
         moment = next((t for t in (at, query.at) if t is not None), self.engine.stamp)
         effort = Effort()
+        async with self._bound():
+            if query.kind == "metric" and query.aggregation is None:
+                answer = self._raw(query, moment)
+            else:
+                answer = _answer(query, moment, await self._tabled(query, moment))
+        answer.cost, answer.took = effort.seconds, effort.elapsed
+        answer.moves = None if query.at is not None else _moves(query, answer.bounds, moment)
+        return answer
+
+    async def tabled(self, query: Query, at: int) -> Tabled:
+        """The answer of an aggregating query as of `at`, as columns. Raises EngineError and ApiError."""
+        await self.asked(query)
+        async with self._bound():
+            return await self._tabled(query, at)
+
+    @contextlib.asynccontextmanager
+    async def _bound(self) -> AsyncIterator[None]:
+        """Bounds the time of an answer, and says in the words of an answer what the store fails at."""
         try:
             async with asyncio.timeout(self.timeout):
-                if query.kind == "event":
-                    answer = await self._events(query, moment)
-                elif query.aggregation is None or query.aggregation in self.registry.custom:
-                    answer = await self._raw(query, moment)
-                else:
-                    answer = await self._panes(query, moment)
+                yield
         except TimeoutError:
             message = f"the query took longer than {self.timeout:g} s; ask for a shorter range or a wider step"
             raise ApiError("query_timeout", message) from None
@@ -127,11 +149,15 @@ class Answers:
         except StoreDamaged as error:
             logger.error("a query needs what is damaged in the store: %s", error)
             raise ApiError("store_unavailable", "what this query needs is damaged in the store") from None
-        answer.cost, answer.took = effort.seconds, effort.elapsed
-        answer.moves = None if query.at is not None else _moves(query, answer.bounds, moment)
-        return answer
 
-    async def _panes(self, query: Query, at: int) -> Answer:
+    async def _tabled(self, query: Query, at: int) -> Tabled:
+        if query.kind == "event":
+            return await self._events(query, at)
+        if query.aggregation in self.registry.custom:
+            return await self._custom(query, at)
+        return await self._panes(query, at)
+
+    async def _panes(self, query: Query, at: int) -> Tabled:
         follower = self._followers.borrow(query)
         for _ in range(_TRIES):
             bounds = plan.bounds(query, self.engine, at)
@@ -156,7 +182,7 @@ class Answers:
             table = await self._compute(follower, bounds, groups, reading, blocks, stretches)
             self.cache.measure(wanted)
             self._followers.give_back(follower)
-            return self._answer(query, bounds, reading.position, at, table)
+            return Tabled(reading.position, bounds, table)
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
 
     async def _fetch(self, missing: list[BlockId]) -> dict[BlockId, Block]:
@@ -175,28 +201,32 @@ class Answers:
             return compute()
         return await on_thread(self._threads, compute)
 
-    async def _raw(self, query: Query, at: int) -> Answer:
+    def _raw_of(self, query: Query, at: int) -> tuple[Bounds, Groups, RawRows]:
         bounds = plan.bounds(query, self.engine, at)
         groups = plan.groups(query, self.engine, self.limits)
         plan.check_points(query, bounds, len(groups.labels), self.limits)
-        rows = raw(self.engine, bounds, groups, query.name)
-        if query.aggregation is not None:
-            fn = self.registry.custom[query.aggregation]
-            position = self.engine.position
-            try:
-                # what is registered may take its time, and must not hold up the event loop
-                table = await on_thread(self._threads, execute_custom, query, bounds, groups, rows, fn)
-            except EngineError:
-                raise
-            except Exception as error:
-                logger.exception("the registered aggregation %s failed", query.aggregation)
-                raise BadQuery(f"{query.aggregation}, a registered aggregation, failed: {error!r:.200}") from None
-            return self._answer(query, bounds, position, at, table)
+        return bounds, groups, raw(self.engine, bounds, groups, query.name)
+
+    def _raw(self, query: Query, at: int) -> Answer:
+        bounds, groups, rows = self._raw_of(query, at)
         data = raw_rows(query, rows, groups, self.engine.catalogue)
         extra = {"complete_from": rows.complete_from} if rows.complete_from > bounds.start else {}
         return Answer(self.engine.position, at, data, bounds, 0.0, len(rows.times), extra=extra)
 
-    async def _events(self, query: Query, at: int) -> Answer:
+    async def _custom(self, query: Query, at: int) -> Tabled:
+        bounds, groups, rows = self._raw_of(query, at)
+        fn, position = self.registry.custom[query.aggregation or ""], self.engine.position
+        try:
+            # what is registered may take its time, and must not hold up the event loop
+            table = await on_thread(self._threads, execute_custom, query, bounds, groups, rows, fn)
+        except EngineError:
+            raise
+        except Exception as error:
+            logger.exception("the registered aggregation %s failed", query.aggregation)
+            raise BadQuery(f"{query.aggregation}, a registered aggregation, failed: {error!r:.200}") from None
+        return Tabled(position, bounds, table)
+
+    async def _events(self, query: Query, at: int) -> Tabled:
         bounds = event_queries.bounds(query, at)
         plan.check_points(query, bounds, 1, self.limits)
         fields = event_queries.fields(query)
@@ -221,12 +251,14 @@ class Answers:
             table = await on_thread(self._threads, compute)
         except TooManyRows as error:
             raise ApiError("query_too_expensive", str(error)) from None
-        return self._answer(query, bounds, position, at, table)
+        return Tabled(position, bounds, table)
 
-    def _answer(self, query: Query, bounds: Bounds, position: int, at: int, table: Table) -> Answer:
-        data = as_columns(query, bounds, table) if query.columns else as_rows(query, bounds, table)
-        notes = table.notes if bounds.exact_from is None else [*table.notes, _rounded(query, bounds)]
-        return Answer(position, at, data, bounds, 0.0, int(table.counts.sum()), table.error, notes)
+
+def _answer(query: Query, at: int, tabled: Tabled) -> Answer:
+    position, bounds, table = tabled
+    data = as_columns(query, bounds, table) if query.columns else as_rows(query, bounds, table)
+    notes = table.notes if bounds.exact_from is None else [*table.notes, _rounded(query, bounds)]
+    return Answer(position, at, data, bounds, 0.0, int(table.counts.sum()), table.error, notes)
 
 
 def _moves(query: Query, bounds: Bounds, at: int) -> int | None:
