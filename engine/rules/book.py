@@ -10,6 +10,7 @@ whatever ends one. Each mark is a command, JSON with a member `do`:
     held     nothing is sent now, and why
     ack      somebody has seen an incident; it is not repeated
     snooze   nothing is told of it until `until`; 0 ends that
+    looked   all rules have been evaluated up to `at`
 
 The last two may come from any process, the others count only under the fence of the log's owner.
 """
@@ -23,7 +24,19 @@ from dataclasses import asdict, astuple
 from typing import Any, NamedTuple
 
 from engine.model import Mark
-from engine.rules.model import CHANGED, FIRED, INACTIVE, RESOLVED, Delivery, Edge, Episode, Group, Incident, State
+from engine.rules.model import (
+    CHANGED,
+    FIRED,
+    INACTIVE,
+    QUIET,
+    RESOLVED,
+    Delivery,
+    Edge,
+    Episode,
+    Group,
+    Incident,
+    State,
+)
 from engine.rules.saved import incident_members, read_edge, read_episode, read_group, read_incident, read_state
 
 ALERT = "alert"
@@ -65,6 +78,8 @@ class Book:
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
         self.triggered: dict[str, int] = {}
         """Per rule, when it last began to fire, or was repeated."""
+        self.looked = 0
+        """Up to when all rules have been evaluated, nearly."""
         self.version = 0
         """Moves with each command that changed something."""
         self._episodes: dict[str, deque[Episode]] = {}
@@ -105,6 +120,11 @@ class Book:
         read = [read_edge(each) for each in edges]
         # An incident goes on where one alert ends at the moment at which another begins.
         for edge in sorted(read, key=lambda edge: edge.kind == RESOLVED):
+            if (
+                states.get(edge.group, QUIET).status == edge.state.status == INACTIVE
+                or states.get(edge.group) == edge.state
+            ):
+                continue  # the mark has been written twice
             if edge.state.status == INACTIVE:
                 states.pop(edge.group, None)
             else:
@@ -219,6 +239,9 @@ class Book:
         if (found := self.incidents.get(incident)) is not None:
             found.snoozed = until
 
+    def _looked(self, at: int) -> None:
+        self.looked = max(self.looked, at)
+
     # keeping
 
     def save(self) -> bytes:
@@ -232,7 +255,7 @@ class Book:
             },
             "incidents": [incident_members(each) for each in (*self.closed, *self.incidents.values())],
             "episodes": {rule: [asdict(each) for each in kept] for rule, kept in self._episodes.items()},
-            "records": list(self.records), "triggered": self.triggered, "version": self.version,
+            "records": list(self.records), "triggered": self.triggered, "version": self.version, "looked": self.looked,
         }  # fmt: skip
         self._saved = self.version, json.dumps(told, separators=(",", ":")).encode()
         return self._saved[1]
@@ -240,7 +263,7 @@ class Book:
     def restore(self, data: bytes) -> None:
         """The inverse of `save`, on a new book."""
         told = json.loads(data)
-        self.version, self.triggered = told["version"], told["triggered"]
+        self.version, self.triggered, self.looked = told["version"], told["triggered"], told["looked"]
         self.records.extend(Record(*each) for each in told["records"])
         for rule, states in told["alerts"].items():
             self.alerts[rule] = {read_group(group): read_state(state) for group, state in states}
@@ -260,7 +283,7 @@ class Book:
 
 _COMMANDS: dict[str, Any] = {
     "edges": Book._edges, "sent": Book._sent, "failed": Book._failed, "held": Book._hold,
-    "ack": Book._acknowledge, "snooze": Book._snooze,
+    "ack": Book._acknowledge, "snooze": Book._snooze, "looked": Book._looked,
 }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ def read_group(read: Any) -> Group:
 
 
 def read_state(read: Any) -> State:
-    status, level, cause, since, *rest = read
-    return State(status, level, cause, tuple(since), *rest)
+    """A state from the list of its members."""
+    return State(*(tuple(member) if isinstance(member, list) else member for member in read))
 
 
 def read_edge(read: Any) -> Edge:

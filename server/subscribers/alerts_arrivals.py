@@ -1,0 +1,93 @@
+"""What arrives of the metrics that rules look at value by value: per series the least, the greatest, first and last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.engine import Delivery, Engine
+from engine.kernels.grouping import group
+from engine.model import Codes, Flags, Floats, Ints
+
+_FOLD_AT = 65_536
+
+
+class Arrived(NamedTuple):
+    """A row for each series that has had a value, by ascending id."""
+
+    series: Codes
+    least: Floats
+    greatest: Floats
+    first: Floats
+    last: Floats
+
+    def pick(self, rows: Ints) -> Arrived:
+        """Some of the rows."""
+        return Arrived(*(column[rows] for column in self))
+
+
+NOTHING = Arrived(np.empty(0, np.int32), *(np.empty(0) for _ in range(4)))
+
+
+class Arrivals:
+    """Collects until somebody takes. Nothing is kept of metrics that nobody watches."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._names: frozenset[str] = frozenset()
+        self._flags: Flags = np.zeros(0, np.bool_)
+        self._parts: list[Arrived] = []
+        self._held = 0
+
+    def watch(self, names: Collection[str]) -> None:
+        """The metrics that count from here on."""
+        if self._names != frozenset(names):
+            self._names = frozenset(names)
+            self._flags = np.zeros(0, np.bool_)
+
+    def applied(self, delivery: Delivery) -> None:
+        """Sees every entry."""
+        if not self._names or not len(delivery.series):
+            return
+        numbers = self._engine.catalogue.name_numbers[delivery.series]
+        wanted = self._wanted()[numbers]
+        if not wanted.any():
+            return
+        values, series = delivery.values[wanted], delivery.series[wanted]
+        self._parts.append(Arrived(series, values, values, values, values))
+        self._held += len(series)
+        if self._held >= _FOLD_AT:
+            self._fold()
+
+    def take(self) -> Arrived:
+        """All that has arrived since the last time."""
+        self._fold()
+        taken = self._parts[0] if self._parts else NOTHING
+        self._parts, self._held = [], 0
+        return taken
+
+    def _wanted(self) -> Flags:
+        by_number = self._engine.catalogue.by_number
+        if len(self._flags) != len(by_number):
+            known = [name.name in self._names for name in by_number[len(self._flags) :]]
+            self._flags = np.concatenate([self._flags, np.array(known, np.bool_)])
+        return self._flags
+
+    def _fold(self) -> None:
+        if not self._parts:
+            return
+        folded = fold(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
+        self._parts, self._held = [folded], len(folded.series)
+
+
+def fold(keys: Codes | Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:
+    """Rows of the same key made one, in the order in which they came."""
+    groups = group(keys)
+    ends = np.append(groups.starts[1:], len(keys)) - 1
+    order = groups.order
+    return Arrived(
+        groups.keys.astype(keys.dtype), np.minimum.reduceat(least[order], groups.starts),
+        np.maximum.reduceat(greatest[order], groups.starts), first[order[groups.starts]], last[order[ends]],
+    )  # fmt: skip
