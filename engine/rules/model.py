@@ -116,20 +116,23 @@ class State:
     """Where an alert stands. A value is None where it was unknown.
 
     status: inactive, pending, firing. level: the one it fires at; while pending, the highest one that has begun.
-    cause: why (CONDITION, SILENT, ERROR). since: (ms since when the condition of WARNING has held, of CRITICAL), 0 for
-    not. fired: ms of the moment it began to fire. clear: while firing, ms since when no condition has held; 0 for it
-    does. value: at that moment; peak, peak_at: the worst one while firing, and when; last: the newest one.
+    cause: why (CONDITION, SILENT, ERROR); where it has just been resolved, what the reading was that did it.
+    since: (ms since when the condition of WARNING has held, of CRITICAL), 0 for it does not; of a level that fires,
+    since before it fired. clear: of a level that fires, ms since when its condition has not held, 0 for it does.
+    fired: ms of the moment it began to fire, value: at that moment. peak, peak_at: the worst value while firing, and
+    when it came. noted: ms of the newest edge. last: the value of the newest step.
     """
 
     status: str = INACTIVE
     level: int = OK
     cause: int = CONDITION
     since: tuple[int, int] = (0, 0)
+    clear: tuple[int, int] = (0, 0)
     fired: int = 0
-    clear: int = 0
     value: float | None = None
     peak: float | None = None
     peak_at: int = 0
+    noted: int = 0
     last: float | None = None
 
 
