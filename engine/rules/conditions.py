@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.model import Codes, Flags, Floats
+from engine.model import Flags, Floats
 from engine.rules.model import CONDITION, CRITICAL, ERROR, FIRE, KEEP, NO_DATA, OK, SILENT, WARNING, Rule
 
 Levels = NDArray[np.int8]
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 """How far apart equal values may be, as a part of the threshold, or of 1 where that is larger."""
 
 
-def levels(rule: Rule, values: Floats, causes: Codes) -> tuple[Levels, Levels]:
+def levels(rule: Rule, values: Floats, causes: Levels) -> tuple[Levels, Levels]:
     """(level reached, highest level kept) by each value: OK, WARNING, CRITICAL or AS_BEFORE, the second never lower.
 
     values: nan for unknown, which is no data whatever its cause says; causes: CONDITION, SILENT or ERROR.

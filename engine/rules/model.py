@@ -16,8 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.matchers import Matcher
-from engine.model import Codes, Floats, Labels
+from engine.model import Floats, Labels
 from engine.query.value import Query
 
 Group = Labels
@@ -106,7 +109,7 @@ class Readings:
     at: int
     groups: list[Group]
     values: Floats
-    causes: Codes
+    causes: NDArray[np.int8]
     over: int = 0
     error: str = ""
 

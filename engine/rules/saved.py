@@ -14,7 +14,8 @@ def read_group(read: Any) -> Group:
 
 def read_state(read: Any) -> State:
     """A state from the list of its members."""
-    return State(*(tuple(member) if isinstance(member, list) else member for member in read))
+    members: Any = [tuple(member) if isinstance(member, list) else member for member in read]
+    return State(*members)
 
 
 def read_edge(read: Any) -> Edge:

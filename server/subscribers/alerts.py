@@ -4,8 +4,8 @@
     each second: rule ──▶ Readers ──▶ Readings ──▶ Watched ──▶ edges ──▶ mark in the log ──▶ every process's book
 
 One process does it: `serve`, or the engine that owns the log. What it keeps in memory follows from the book and the
-panes, so whoever takes over goes on: the seconds after the last one that the log says was looked at are looked at again,
-which changes nothing where they have been.
+panes, so whoever takes over goes on: the seconds after the last one of which the log says that it was looked at are
+looked at again, which changes nothing where they have been.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.engine import Delivery, Engine
 from engine.kernels.grouping import group
-from engine.model import Codes, Flags, Floats, Ints
+from engine.model import Flags, Floats, Ints
 
 _FOLD_AT = 65_536
 
@@ -17,7 +17,7 @@ _FOLD_AT = 65_536
 class Arrived(NamedTuple):
     """A row for each series that has had a value, by ascending id."""
 
-    series: Codes
+    series: Ints
     least: Floats
     greatest: Floats
     first: Floats
@@ -25,10 +25,12 @@ class Arrived(NamedTuple):
 
     def pick(self, rows: Ints) -> Arrived:
         """Some of the rows."""
-        return Arrived(*(column[rows] for column in self))
+        return Arrived(
+            self.series[rows], self.least[rows], self.greatest[rows], self.first[rows], self.last[rows]
+        )
 
 
-NOTHING = Arrived(np.empty(0, np.int32), *(np.empty(0) for _ in range(4)))
+NOTHING = Arrived(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 
 
 class Arrivals:
@@ -55,7 +57,7 @@ class Arrivals:
         wanted = self._wanted()[numbers]
         if not wanted.any():
             return
-        values, series = delivery.values[wanted], delivery.series[wanted]
+        values, series = delivery.values[wanted], delivery.series[wanted].astype(np.int64)
         self._parts.append(Arrived(series, values, values, values, values))
         self._held += len(series)
         if self._held >= _FOLD_AT:
@@ -82,12 +84,12 @@ class Arrivals:
         self._parts, self._held = [folded], len(folded.series)
 
 
-def fold(keys: Codes | Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:
+def fold(keys: Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:
     """Rows of the same key made one, in the order in which they came."""
     groups = group(keys)
     ends = np.append(groups.starts[1:], len(keys)) - 1
     order = groups.order
     return Arrived(
-        groups.keys.astype(keys.dtype), np.minimum.reduceat(least[order], groups.starts),
+        groups.keys, np.minimum.reduceat(least[order], groups.starts),
         np.maximum.reduceat(greatest[order], groups.starts), first[order[groups.starts]], last[order[ends]],
     )  # fmt: skip
