@@ -33,7 +33,7 @@ RULE, CHANNELS = "alert_1", ["email", "slack"]
 
 
 def firing(at: int, value: float = 5.0, level: int = CRITICAL) -> State:
-    return State(FIRING, level, 0, (at, at), at, 0, value, value, at, value)
+    return State(FIRING, level, 0, (at, at), (0, 0), at, value, value, at, at, value)
 
 
 def tell(book: Book, *changes: Edge, why: str = "") -> None:
