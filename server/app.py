@@ -23,7 +23,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 
 from engine.aggregates import Registry
-from engine.engine import Engine
 from engine.errors import EngineError
 from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
@@ -43,25 +42,25 @@ from server.hub import Hub, WebSocketEndpoint
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
 from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable, open_lease, open_log, open_members
-from server.options import engine_options, hub_limits, load_plugins
-from server.origin import Origin, join, read_origin, write_origin
+from server.options import hub_limits, load_plugins
+from server.origin import Origin, write_origin
 from server.ownership import Ownership
 from server.pipeline import Pipeline
 from server.presence import Presence
 from server.questions import KIND, SavedQueries
+from server.restoring import joined, restored_engine
 from server.roles import ENGINE, SERVE, Role, process_name
 from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
 from server.shared import Saved, Shared
 from server.store import Keeping, SharedStore, Store, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
-from server.subscribers.rollups import Rollups, restore
+from server.subscribers.rollups import Rollups
 from server.subscribers.rollups_owner import OwnersRollups
 from server.wire.messages import decode_json
 
 logger = logging.getLogger("streamgauge")
 
-RESTORE_TRIES = 20
 GATHER_SECONDS = 0.05
 OPEN_BEFORE_READY = ("/health", "/ready")
 
@@ -104,7 +103,7 @@ class App:
         )  # fmt: skip
         async with contextlib.AsyncExitStack() as opened:
             opened.push_async_callback(asyncio.to_thread, self.store.close)
-            await asyncio.to_thread(self._restore, settings)
+            self.engine = await asyncio.to_thread(restored_engine, settings, self.store, self.role)
             restored = time.monotonic()
             if self.role == ENGINE:
                 self.lease = await open_lease(settings.log, self.name)
@@ -114,7 +113,7 @@ class App:
                 shared=self.role != SERVE,
             )  # fmt: skip
             opened.push_async_callback(self.log.close)
-            await self._join(settings)
+            self.engine = await joined(self.log, self.engine, settings, self.store, self.role)
             opened.pop_all()
         await self._wire(settings)
         now = time.monotonic()
@@ -129,36 +128,6 @@ class App:
             ("numbers", self._count(settings)),
         ):
             self._start(name, task)
-
-    async def _join(self, settings: Settings) -> None:
-        """Sees that the log goes on where the engine stands. Another process may trim it meanwhile, up to a newer
-        checkpoint than the one that was read here."""
-        for left in reversed(range(RESTORE_TRIES)):
-            try:
-                origin = await join(self.log, await asyncio.to_thread(read_origin, self.store), self.engine.position)
-                break
-            except LogDamaged:
-                if self.role == SERVE or not left:
-                    raise
-                before = self.engine.generation
-                await asyncio.to_thread(self._restore, settings)
-                if self.engine.generation == before:
-                    raise
-        await asyncio.to_thread(write_origin, self.store, origin)
-
-    def _restore(self, settings: Settings) -> None:
-        """Makes the engine, and puts it where the store's newest checkpoint was taken.
-
-        Where others write to the store meanwhile, all that was read has to be of one of their flushes.
-        """
-        for _ in range(RESTORE_TRIES):
-            self.engine = Engine(engine_options(settings, shared=self.role != SERVE))
-            if self.role != SERVE:
-                cast(SharedStore, self.store).refresh(0)
-            restore(self.engine, self.store)
-            if self.role == SERVE or cast(SharedStore, self.store).generation == self.engine.generation:
-                return
-        raise StoreUnavailable("the store was written to again and again while it was read; start again")
 
     async def ready(self) -> None:
         """Returns when the replay has ended."""

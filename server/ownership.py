@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from engine import checkpoint
 from engine.engine import Delivery, Engine
@@ -31,13 +31,14 @@ PAUSE = 1.0
 
 
 class Ownership:
-    """One process's part in it. make: the rollups for a fence."""
+    """One process's part in it. make: the rollups for a fence; besides: what else the owner does, for ever."""
 
     def __init__(
-        self, lease: Lease, store: SharedStore, pipeline: Pipeline, make: Callable[[int], OwnersRollups]
-    ) -> None:
+        self, lease: Lease, store: SharedStore, pipeline: Pipeline, make: Callable[[int], OwnersRollups],
+        besides: Callable[[int], Coroutine[None, None, None]],
+    ) -> None:  # fmt: skip
         self.lease, self.store, self.pipeline = lease, store, pipeline
-        self._make = make
+        self._make, self._besides = make, besides
         self.rollups: OwnersRollups | None = None
         store.guard = lambda: lease.valid
 
@@ -82,15 +83,19 @@ class Ownership:
         await self.pipeline.submit(Entry(self.pipeline.stamp(), marks=[Mark(OWNER, number, fence, rolled)]))
         logger.info("this process owns the log from here on, with fence %d", fence)
         self.rollups = self._make(fence)
-        work = asyncio.create_task(self.rollups.run(), name="rollups")
+        work = [
+            asyncio.create_task(self.rollups.run(), name="rollups"),
+            asyncio.create_task(self._besides(fence), name="alerts"),
+        ]
         lost = asyncio.create_task(self.lease.lost(), name="lease")
         try:
-            await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await asyncio.wait({*work, lost}, return_when=asyncio.FIRST_COMPLETED)
+            for task in work:
+                if task.done():
+                    task.result()
             logger.warning("this process does not own the log any more")
         finally:
-            await self._end(work, lost)
+            await self._end(*work, lost)
 
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         """Ends what runs; what a flush under way still wants to write is refused by the store's guard."""

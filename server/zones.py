@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -27,3 +28,9 @@ def find(name: str) -> ZoneInfo:
             raise BadQuery(f"tz: the rules of {name!r} cannot be read: {error}") from None
     like = get_close_matches(name[:64], names(), 1, 0.75) or [EXAMPLE]
     raise BadQuery(f"tz: no such time zone {name[:64]!r}; IANA names such as {like[0]}")
+
+
+def offset(name: str, moment: int) -> int:
+    """ms that the clocks of a zone are ahead of UTC at a moment in ms. Raises BadQuery."""
+    ahead = datetime.fromtimestamp(moment / 1000, UTC).astimezone(find(name)).utcoffset()
+    return (ahead or timedelta(0)) // timedelta(milliseconds=1)

@@ -101,6 +101,10 @@ class Book:
         """The incident of a rule that goes on."""
         return self._open.get(rule)
 
+    def open_incidents(self) -> list[Incident]:
+        """Those that go on, of all rules."""
+        return list(self._open.values())
+
     def find(self, incident: str) -> Incident | None:
         """An incident by its id, as long as it is kept."""
         return self.incidents.get(incident) or next((each for each in self.closed if each.id == incident), None)

@@ -16,6 +16,7 @@ from engine.rules.conditions import AS_BEFORE, levels, worse
 from engine.rules.model import (
     CANCELLED,
     CONDITION,
+    ERROR,
     FIRING,
     INACTIVE,
     OK,
@@ -72,19 +73,27 @@ class Watched:
         return {self._groups[row]: float(self._seen["value"][row]) for row in known.tolist()}
 
     def take(self, readings: Readings, partly: bool = False) -> list[Edge]:
-        """What the readings change. partly: groups that are not among them have not been looked at."""
+        """What the readings change. partly: groups that are not among them have not been looked at.
+
+        An error is one of all groups that are known, or, where none is, of the rule itself: of the group ().
+        """
         at = self.evaluated = readings.at
         self.error, self.over = readings.error, readings.over
+        if readings.error and not self._groups:
+            self._add([()])
         rows = self._rows_of(readings.groups)
         new = np.zeros(len(self._seen), _SEEN)
-        new["value"], new["cause"] = np.nan, SILENT
+        new["value"], new["cause"] = np.nan, ERROR if readings.error else SILENT
         new["value"][rows], new["cause"][rows] = readings.values, readings.causes
         new["cause"][(new["cause"] == CONDITION) & np.isnan(new["value"])] = SILENT
         new["up"], new["hold"] = levels(self.rule, new["value"], new["cause"])
         self._seen["with_data"][new["cause"] == CONDITION] = at
-        looked = np.full(len(new), not partly)
+        looked = np.full(len(new), not partly or bool(readings.error))
         looked[rows] = True
         looked &= (new["cause"] != SILENT) | self._long_enough(at)
+        if () in self._number and () not in readings.groups and not readings.error:
+            whole = self._number[()]  # that error is over
+            new["up"][whole], new["hold"][whole], looked[whole] = OK, OK, True
         edges = self._step(new, np.flatnonzero(looked), at)
         if not partly and len(self._groups) > 2 * len(rows) + _SPARE:
             self._forget(readings.groups)

@@ -14,6 +14,7 @@ from engine.model import parse_offset
 from server.errors import ApiError
 from server.hub.channel import Channel
 from server.hub.firehose import Arrivals, Group, Replay
+from server.hub.frames import text_frame
 from server.hub.outside import Outside
 from server.hub.session import Session, Subscription
 from server.wire.times import format_time
@@ -203,6 +204,13 @@ class Hub:
         for (_, own), group in self._groups.items():
             if own or not arrivals.own:
                 group.offer(arrivals)
+
+    def tell(self, payload: bytes) -> None:
+        """Send all connections a message, JSON already, that none should miss; who is far behind does, counted."""
+        frame = text_frame(payload)
+        for session in self.sessions:
+            if not session.insist(frame):
+                session.missed += 1
 
     def begin(self, position: int) -> None:
         """The hub will be given every row after this position: to be called with the last one replayed at start."""

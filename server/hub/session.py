@@ -11,6 +11,9 @@ from server.hub.firehose import Group
 from server.hub.frames import Spliced, text_frame
 from server.wire.messages import encode
 
+INSIST_BOUND = 1 << 20
+"""Bytes that may wait for one connection before it misses even what is not conflated."""
+
 
 class Update:
     """One result of a live query, or its failure, ready for any number of subscribers.
@@ -124,6 +127,13 @@ class Session:
     def push(self, block: bytes) -> bool:
         """Queue frames unless the connection is blocked or has enough waiting; False then."""
         if self.channel.blocked or self.full:
+            return False
+        self._append(block)
+        return True
+
+    def insist(self, block: bytes) -> bool:
+        """Queue frames even while the connection is blocked, as long as not much is waiting; False then."""
+        if self._out_size > INSIST_BOUND:
             return False
         self._append(block)
         return True

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import numpy as np
-from engine.rules.conditions import compare
 
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.model import Codes, Floats, Ints, Labels
 from engine.query.execute import Table
 from engine.query.value import Query
-from engine.rules.model import ANOMALY, CHANGE, CONDITION, ERROR, NO_DATA, SILENT, Group, Readings, Rule
+from engine.rules.conditions import compare
+from engine.rules.model import ANOMALY, CHANGE, CONDITION, NO_DATA, SILENT, Group, Readings, Rule
 from server.answers import Answers
 from server.errors import ApiError
 from server.subscribers.alerts_arrivals import Arrived, fold
@@ -51,7 +51,7 @@ class Readers:
             return _readings(rule, at, groups, values)
         except (EngineError, ApiError) as error:
             message = str(getattr(error, "message", error))
-            return Readings(at, [()], np.array([np.nan]), np.array([ERROR], np.int8), error=message)
+            return Readings(at, [], np.empty(0), np.empty(0, np.int8), error=message or "the query failed")
 
     async def known(self, rule: Rule, at: int) -> list[Group]:
         """The groups of a rule about silence that have had data within a day."""

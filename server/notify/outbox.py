@@ -1,0 +1,186 @@
+"""The outbox: tells channels of incidents until they have been told, and writes down what became of it.
+
+What is to be told is not a queue but a difference: between an incident as the book has it, and what a channel is known
+to have taken of it. So a process that dies between a decision and a message loses nothing, and one that dies between a
+message and its mark in the log sends that message again, with the same id.
+
+One message at a time and channel; a channel that hangs holds up no other. Within a rule the order of incidents is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from engine.rules.routing import Decision, Done, Hold, Send
+
+from engine.engine import Engine
+from engine.model import Applied, Entry, Mark
+from engine.rules.book import command
+from engine.rules.model import Delivery, Incident, Rule
+from server.errors import ApiError
+from server.log import LogError
+from server.notify import RESOLVED, Channel, Message, NotSent
+
+logger = logging.getLogger("streamgauge.notify")
+
+LOOK_SECONDS = 0.5
+FIRST_PAUSE, MAX_PAUSE = 2_000, 300_000
+"""ms before the second try of a message, and at most between two; doubled from try to try, with a fifth of chance."""
+GIVE_UP = 24 * 3_600_000
+"""ms after which a message that nobody takes is given up."""
+FLOOD_WINDOW = 60_000
+CLOSE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+Decide = Callable[[Rule, Incident, str, int], Decision]
+Compose = Callable[[Rule, Incident, str, str, int, str], Awaitable[Message]]
+"""(rule, incident, kind, id, now, channel) -> the message."""
+
+
+class Channels(Protocol):
+    """Where messages can go."""
+
+    def find(self, name: str) -> Channel | None:
+        """The channel of a name; None where nothing is set up for it."""
+
+    def problem(self, name: str) -> str | None:
+        """Why there is none."""
+
+
+class Outbox:
+    """Tells. rules: those that there are or were, by id; flood: messages per channel and minute; fence: see Alerts."""
+
+    def __init__(
+        self, engine: Engine, submit: Callable[[Entry], Awaitable[Applied]], rules: Callable[[], Mapping[str, Rule]],
+        channels: Channels, decide: Decide, compose: Compose, flood: int, fence: int = 0,
+    ) -> None:  # fmt: skip
+        self._engine, self._submit, self._rules, self._channels = engine, submit, rules, channels
+        self._decide, self._compose, self._flood, self._fence = decide, compose, flood, fence
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._sent: dict[str, deque[int]] = {}
+        """Per channel, ms of the messages of the last minute."""
+        self._before: dict[str, Rule] = {}
+        """The rules of the incidents there are, as they last were: the end of one that is deleted is told."""
+        self._chance = random.Random()
+
+    async def run(self) -> None:
+        """Tells what there is to tell; for ever."""
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Messages that are under way are waited for: whether they were taken should be known."""
+        if self._busy:
+            _, late = await asyncio.wait(self._busy.values(), timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _look(self) -> None:
+        now = self._engine.stamp
+        for channel in [channel for channel, task in self._busy.items() if task.done()]:
+            self._busy.pop(channel).result()
+        marks: list[Mark] = []
+        waiting: set[tuple[str, str]] = set()
+        for incident in list(self._engine.book.incidents.values()):
+            for name, delivery in list(incident.deliveries.items()):
+                if delivery.ended or name in self._busy:
+                    continue
+                if (incident.rule, name) not in waiting:
+                    marks += self._attend(incident, name, delivery, now)
+                waiting.add((incident.rule, name))
+        rules, told_of = self._rules(), {each.rule for each in self._engine.book.incidents.values()}
+        self._before = {id: rule for id, rule in {**self._before, **rules}.items() if id in told_of}
+        await self._write(marks)
+
+    def _attend(self, incident: Incident, name: str, delivery: Delivery, now: int) -> list[Mark]:
+        """Begins to tell a channel of an incident, or notes why not."""
+        rule = self._rules().get(incident.rule) or self._before.get(incident.rule)
+        if rule is None:
+            return self._hold(incident, name, delivery, now, "there is no such alert any more", ended=True)
+        decision = self._decide(rule, incident, name, now)
+        if isinstance(decision, Done):
+            return self._hold(incident, name, delivery, now, decision.why, ended=True)
+        if isinstance(decision, Hold):
+            return self._hold(incident, name, delivery, now, decision.why)
+        if not isinstance(decision, Send):
+            return []
+        channel = self._channels.find(name)
+        if channel is None:
+            why = self._channels.problem(name) or f"there is no channel {name!r}"
+            return self._hold(incident, name, delivery, now, why, ended=incident.closed is not None)
+        if self._is_flooded(name, now):
+            return self._hold(incident, name, delivery, now, f"more than {self._flood} messages in a minute")
+        work = self._tell(channel, rule, incident, delivery, decision, now)
+        self._busy[name] = asyncio.create_task(work, name=f"tell {name}")
+        return []
+
+    def _hold(
+        self, incident: Incident, name: str, delivery: Delivery, now: int, why: str, ended: bool = False
+    ) -> list[Mark]:
+        if delivery.held == why and not ended:
+            return []
+        return [command("held", self._fence, incident=incident.id, channel=name, at=now, why=why, ended=ended)]
+
+    def _is_flooded(self, name: str, now: int) -> bool:
+        sent = self._sent.setdefault(name, deque())
+        while sent and sent[0] <= now - FLOOD_WINDOW:
+            sent.popleft()
+        if len(sent) >= self._flood:
+            return True
+        sent.append(now)
+        return False
+
+    async def _tell(
+        self, channel: Channel, rule: Rule, incident: Incident, delivery: Delivery, decision: Send, now: int
+    ) -> None:
+        """One try."""
+        kind = decision.kind
+        id = message_id(incident, channel.name, kind, delivery)
+        said: dict[str, str | int] = {"incident": incident.id, "channel": channel.name, "kind": kind, "message": id}
+        said["tries"] = delivery.tries + 1
+        try:
+            message = await self._compose(rule, incident, kind, id, now, channel.name)
+            ids = await channel.send(message, delivery.ids)
+        except NotSent as error:
+            await self._write([self._failed(incident, delivery, error, now, said)])
+            return
+        more = {"revision": decision.revision, "ids": ids, "last": kind == RESOLVED}
+        await self._write([command("sent", self._fence, at=now, **more, **said)])
+
+    def _failed(
+        self, incident: Incident, delivery: Delivery, error: NotSent, now: int, said: dict[str, str | int]
+    ) -> Mark:
+        since = incident.closed or max((at for _, at, _, _ in incident.changes), default=incident.opened)
+        retry = None
+        if error.again and now - since < GIVE_UP:
+            pause = min(FIRST_PAUSE * 2 ** min(delivery.tries, 20), MAX_PAUSE) * self._chance.uniform(0.8, 1.2)
+            retry = now + int(max(pause, (error.after or 0) * 1000))
+        logger.warning(
+            "%s did not take a message of %s, %s: %s", said["channel"], incident.id,
+            "which is given up" if retry is None else "trying again", error.reason,
+        )  # fmt: skip
+        return command("failed", self._fence, at=now, reason=error.reason, retry=retry, **said)
+
+    async def _write(self, marks: list[Mark]) -> None:
+        while marks:
+            try:
+                await self._submit(Entry(self._engine.stamp, marks=marks))
+                return
+            except (LogError, ApiError) as error:
+                logger.error("what was told is not in the log yet, trying again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def message_id(incident: Incident, channel: str, kind: str, delivery: Delivery) -> str:
+    """The id of what is told next: the same until it is known to have been taken."""
+    return f"{incident.id}.{delivery.told}.{kind}@{channel}"
