@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
-from engine.rules.routing import Decision
-from engine.rules.silence import labels_of, muted
 
 from engine.engine import Delivery, Engine
 from engine.model import Entry, Mark
 from engine.rules import routing
 from engine.rules.book import Book, command
 from engine.rules.model import CONDITION, Group, Incident, Readings, Rule, Silence
+from engine.rules.routing import Decision
+from engine.rules.silence import labels_of, muted
 from server import zones
 from server.answers import Answers
 from server.errors import ApiError

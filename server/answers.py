@@ -80,7 +80,7 @@ class Answers:
         self.engine, self.store, self.registry, self.queries = engine, store, registry, saved
         self.offset, self.limits, self.timeout, self.asked = offset, limits, timeout, asked
         self.cache = BlockCache()
-        self._followers = Followers()
+        self._followers = Followers(2048)
         self._threads = asyncio.Semaphore(2)
 
     # What live queries ask.

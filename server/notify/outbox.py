@@ -16,12 +16,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from engine.rules.routing import Decision, Done, Hold, Send
-
 from engine.engine import Engine
 from engine.model import Applied, Entry, Mark
 from engine.rules.book import command
 from engine.rules.model import Delivery, Incident, Rule
+from engine.rules.routing import Decision, Done, Hold, Send
 from server.errors import ApiError
 from server.log import LogError
 from server.notify import RESOLVED, Channel, Message, NotSent

@@ -30,8 +30,8 @@ from server.subscribers.alerts_readings import Readers
 logger = logging.getLogger("streamgauge.alerts")
 
 SECOND = 1000
-COST_FACTOR = 20
-"""A rule may take one part in so many of the time; one that costs more is evaluated less often."""
+ONE_FACTOR, ALL_FACTOR = 20, 4
+"""One rule may take one part in so many of the time, all together one in so many; beyond that it is seldomer."""
 SAY_EVERY = 10_000
 """ms between marks that say up to when all has been looked at."""
 MAX_BEFORE = 60
@@ -42,6 +42,8 @@ EDGES_PER_MARK = 500
 RETRY_SECONDS = 1.0
 GONE = "the alert was deleted or turned off"
 
+Name = tuple[str, str]
+"""("metric" or "event", its name)."""
 Submit = Callable[[Entry], Awaitable[Applied]]
 Rules = Callable[[], Mapping[str, Rule]]
 
@@ -62,6 +64,10 @@ class Alerts:
         """ms of the newest evaluation."""
         self._next: dict[str, int] = {}
         """Per rule, ms before which it is not evaluated again."""
+        self._rest = 0
+        """ms before which none is, but those that look at each arriving value."""
+        self._owed: set[str] = set()
+        """Rules that something has come for since their last evaluation."""
         self._recalled: set[str] = set()
         """Rules about silence that know whom they have heard of before."""
         self._said = 0
@@ -86,28 +92,41 @@ class Alerts:
         """Evaluates all rules as of now; returns when what has changed is in the log and applied."""
         at = self._engine.stamp // SECOND * SECOND
         marks = self._follow_rules(at)
-        arrived = self._arrivals.take()
+        arrived, news = self._arrivals.take(), self._arrivals.take_names()
         if at - self._evaluated > GAP:
             self._be_blind(at)
         self._evaluated = at
+        begun = self.seconds
         for watched in list(self.watched.values()):
-            if self._next.get(watched.rule.id, 0) <= at:
-                marks += await self._evaluate(watched, at, arrived)
+            marks += await self._attend(watched, at, arrived, news)
+        self._rest = at + int((self.seconds - begun) * ALL_FACTOR * SECOND)
         if self.watched and at - self._said >= SAY_EVERY:
             self._said = at
             marks.append(command("looked", self._fence, at=at))
         await self._write(marks)
 
-    async def _evaluate(self, watched: Watched, at: int, arrived: Arrived | None) -> list[Mark]:
+    async def _attend(self, watched: Watched, at: int, arrived: Arrived, news: set[Name]) -> list[Mark]:
+        """Evaluates a rule, unless it, or all of them, have taken more than their part of the time."""
+        rule = watched.rule
+        if (rule.query.kind, rule.query.name) in news:
+            self._owed.add(rule.id)
+        if not rule.each and at < max(self._rest, self._next.get(rule.id, 0)):
+            return []
+        owed = rule.id in self._owed
+        self._owed.discard(rule.id)
+        return await self._evaluate(watched, at, arrived, owed)
+
+    async def _evaluate(self, watched: Watched, at: int, arrived: Arrived | None, news: bool) -> list[Mark]:
         rule, effort = watched.rule, Effort()
         if rule.kind == NO_DATA and rule.id not in self._recalled:
             self._recalled.add(rule.id)
             watched.know(await self._readers.known(rule, at))
-        readings = await self._readers.read(rule, at, arrived)
-        if readings is None:  # nothing has come, but time goes on
-            readings = Readings(at, [], np.empty(0), np.empty(0, np.int8))
-        changes = watched.take(readings, partly=rule.each)
-        self._next[rule.id] = at + int(effort.seconds * COST_FACTOR * SECOND)
+        readings = await self._readers.read(rule, at, arrived, news)
+        if readings is None:  # nothing is new, but time goes on
+            changes = watched.take(Readings(at, [], np.empty(0), np.empty(0, np.int8)), partly=True)
+        else:
+            changes = watched.take(readings, partly=rule.each)
+        self._next[rule.id] = at + int(effort.seconds * ONE_FACTOR * SECOND)
         self.seconds += effort.seconds
         self.evaluations += 1
         return self._marks(rule, changes)
@@ -127,6 +146,7 @@ class Alerts:
             self._readers.forget(id)
             self._recalled.discard(id)
             self._next.pop(id, None)
+            self._owed.discard(id)
         for id, rule in rules.items():
             known = self.watched.get(id)
             if known is None or known.rule is not rule:
@@ -149,7 +169,7 @@ class Alerts:
         for at in range(begin + SECOND, now + SECOND, SECOND):
             marks = []
             for watched in list(self.watched.values()):
-                marks += await self._evaluate(watched, at, None)
+                marks += await self._evaluate(watched, at, None, True)
             await self._write(marks)
         self._evaluated = now
 

@@ -40,22 +40,27 @@ class Arrivals:
         self._engine = engine
         self._names: frozenset[str] = frozenset()
         self._flags: Flags = np.zeros(0, np.bool_)
+        self._touched: Flags = np.zeros(0, np.bool_)
+        self._events: set[str] = set()
         self._parts: list[Arrived] = []
         self._held = 0
 
     def watch(self, names: Collection[str]) -> None:
-        """The metrics that count from here on."""
+        """The metrics whose values count from here on."""
         if self._names != frozenset(names):
             self._names = frozenset(names)
             self._flags = np.zeros(0, np.bool_)
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
-        if not self._names or not len(delivery.series):
+        if delivery.events:
+            self._events.update(event.type for _, event in delivery.events)
+        if not len(delivery.series):
             return
         numbers = self._engine.catalogue.name_numbers[delivery.series]
-        wanted = self._wanted()[numbers]
-        if not wanted.any():
+        self._grow()
+        self._touched[numbers] = True
+        if not self._names or not (wanted := self._flags[numbers]).any():
             return
         values, series = delivery.values[wanted], delivery.series[wanted].astype(np.int64)
         self._parts.append(Arrived(series, values, values, values, values))
@@ -64,18 +69,29 @@ class Arrivals:
             self._fold()
 
     def take(self) -> Arrived:
-        """All that has arrived since the last time."""
+        """All values that have arrived since the last time."""
         self._fold()
         taken = self._parts[0] if self._parts else NOTHING
         self._parts, self._held = [], 0
         return taken
 
-    def _wanted(self) -> Flags:
+    def take_names(self) -> set[tuple[str, str]]:
+        """The metrics and events, as ("metric" or "event", name), of which anything has arrived since the last time."""
+        by_number = self._engine.catalogue.by_number
+        names = {("metric", by_number[number].name) for number in np.flatnonzero(self._touched).tolist()}
+        names.update(("event", type) for type in self._events)
+        self._touched[:] = False
+        self._events.clear()
+        return names
+
+    def _grow(self) -> None:
         by_number = self._engine.catalogue.by_number
         if len(self._flags) != len(by_number):
             known = [name.name in self._names for name in by_number[len(self._flags) :]]
             self._flags = np.concatenate([self._flags, np.array(known, np.bool_)])
-        return self._flags
+        if len(self._touched) != len(by_number):
+            more = np.zeros(len(by_number) - len(self._touched), np.bool_)
+            self._touched = np.concatenate([self._touched, more])
 
     def _fold(self) -> None:
         if not self._parts:

@@ -10,6 +10,8 @@ import numpy as np
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.model import Codes, Floats, Ints, Labels
+from engine.query import plan
+from engine.query.bounds import Bounds
 from engine.query.execute import Table
 from engine.query.value import Query
 from engine.rules.conditions import compare
@@ -31,13 +33,18 @@ class Readers:
         self._engine, self._answers, self._judge = engine, answers, judge
         self._named: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
         self._arriving: dict[str, _Arriving] = {}
+        self._looked: dict[str, tuple[Rule, Bounds]] = {}
+        """What the newest readings of a rule were made of."""
 
-    async def read(self, rule: Rule, at: int, arrived: Arrived | None = None) -> Readings | None:
-        """The readings of a rule as of `at`, ms; None where there is nothing to read now.
+    async def read(self, rule: Rule, at: int, arrived: Arrived | None = None, news: bool = True) -> Readings | None:
+        """The readings of a rule as of `at`, ms; None where they are what they were the last time.
 
         arrived: what has come since the last time, of rules that look at each arriving value; None reads the panes of
-        the second before `at` instead. A query that fails gives readings with an error.
+        the second before `at` instead. news: whether anything of the rule's metric or event has come since. A query
+        that fails gives readings with an error.
         """
+        if not rule.each and rule.kind != ANOMALY and self._is_as_before(rule, at) and not news:
+            return None
         try:
             if rule.each:
                 return await self._each_before(rule, at) if arrived is None else self._each(rule, at, arrived)
@@ -50,6 +57,7 @@ class Readers:
             groups, values = await self._values(rule.query, at)
             return _readings(rule, at, groups, values)
         except (EngineError, ApiError) as error:
+            self._looked.pop(rule.id, None)
             message = str(getattr(error, "message", error))
             return Readings(at, [], np.empty(0), np.empty(0, np.int8), error=message or "the query failed")
 
@@ -61,6 +69,15 @@ class Readers:
     def forget(self, rule: str) -> None:
         """A rule is not read any more."""
         self._arriving.pop(rule, None)
+        self._looked.pop(rule, None)
+
+    def _is_as_before(self, rule: Rule, at: int) -> bool:
+        """Whether the ranges that the rule looks at have not moved since the last time."""
+        if rule.query.kind != "metric" or rule.kind == CHANGE:
+            return False
+        looked = rule, plan.bounds(_query(rule), self._engine, at)
+        before, self._looked[rule.id] = self._looked.get(rule.id), looked
+        return before is not None and before[0] is rule and before[1] == looked[1]
 
     async def _values(self, query: Query, at: int) -> tuple[list[Group], Floats]:
         table = (await self._answers.tabled(query, at)).table
@@ -84,8 +101,7 @@ class Readers:
         return found
 
     async def _silence(self, rule: Rule, at: int) -> Readings:
-        query = replace(rule.query, aggregation="count", range=_silence_after(rule))
-        groups, counts = await self._values(query, at)
+        groups, counts = await self._values(_query(rule), at)
         counts = np.where(counts > 0, counts, np.nan)
         return _readings(rule, at, groups, counts)
 
@@ -192,6 +208,13 @@ def _picked(labels: Labels, wanted: tuple[str, ...]) -> Group:
         return labels
     held = dict(labels)
     return tuple((label, held[label]) for label in wanted if held.get(label))
+
+
+def _query(rule: Rule) -> Query:
+    """What a rule asks: its query, or, about silence, how much has come."""
+    if rule.kind != NO_DATA:
+        return rule.query
+    return replace(rule.query, aggregation="count", range=_silence_after(rule))
 
 
 def _silence_after(rule: Rule) -> int:
