@@ -2,8 +2,8 @@
 
 Each fault of the short campaign in `make test`, but often: 120 kills with the embedded log, 80 with two servers on one
 Redis, and so on; about half an hour. Prints what it is at, and a table at the end. The environment may set
-FAULTS_SEED (the seed that another run has printed), FAULTS_KILLS_EMBEDDED, FAULTS_KILLS_REDIS and
-FAULTS_KILLS_DYNAMODB.
+FAULTS_SEED (the seed that another run has printed), FAULTS_KILLS_EMBEDDED, FAULTS_KILLS_REDIS,
+FAULTS_KILLS_DYNAMODB and FAULTS_KILLS_ALERTS.
 Exit code: 0 when every number was right, 1 when one was not.
 """
 
