@@ -101,6 +101,12 @@ class Book:
         """The incident of a rule that goes on."""
         return self._open.get(rule)
 
+    def newest(self, rule: str) -> Incident | None:
+        """The incident of a rule that goes on, or the last one, as long as it is kept."""
+        return self._open.get(rule) or next(
+            (each for each in (*reversed(self.incidents.values()), *reversed(self.closed)) if each.rule == rule), None
+        )
+
     def open_incidents(self) -> list[Incident]:
         """Those that go on, of all rules."""
         return list(self._open.values())
