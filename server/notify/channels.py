@@ -182,7 +182,7 @@ class Channels:
             return "", ""
 
     def _secret(self, setting: str) -> str:
-        return str(getattr(self._settings, setting).get_secret_value())
+        return str(getattr(self._settings, setting).get_secret_value()).strip()
 
 
 def open_channels(settings: Settings) -> Channels:

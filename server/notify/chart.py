@@ -44,7 +44,7 @@ def draw(points: Points, threshold: float | None, unit: str = "") -> bytes:
         else:
             pen.circle(places[0], 3 * _SCALE, fill=_LINE)
     if limit is not None:
-        _dashes(pen, axes.place(axes.begin, limit)[1])
+        _dashes(pen, axes.place(axes.begin, limit)[1], number(limit, unit)[:14])
     pen.circle(axes.place(*known[-1]), 3 * _SCALE, fill=_LINE)
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
@@ -82,7 +82,8 @@ def _frame(pen: ImageDraw, axes: _Axes, unit: str) -> None:
         pen.text((left, floor), text, fill=_INK, anchor=anchor)
 
 
-def _dashes(pen: ImageDraw, height: float) -> None:
+def _dashes(pen: ImageDraw, height: float, name: str) -> None:
+    pen.text((_LEFT * _SCALE, height - 3 * _SCALE), name, fill=_LIMIT, anchor="ls")
     for left in range(_LEFT, WIDTH - _RIGHT, 8):
         pen.line([(left * _SCALE, height), ((left + 5) * _SCALE, height)], fill=_LIMIT, width=_SCALE)
 

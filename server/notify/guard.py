@@ -34,8 +34,11 @@ class Refused(PermissionError):
 
 
 def refused(text: str, allowed: Sequence[Network] = ()) -> bool:
-    """Whether an IP address may not be reached."""
-    address = ipaddress.ip_address(text.partition("%")[0])
+    """Whether an IP address may not be reached; what is none may not."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:  # such as 127.1, which sockets understand
+        return True
     carried = _carried(address)
     if any(_within(each, network) for network in allowed for each in (address, carried)):
         return False

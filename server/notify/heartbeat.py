@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("streamgauge.heartbeat")
 
+SECONDS = 10.0
+"""A call may take."""
+
 
 class Heartbeat:
     """url: http(s), of the operator's choice; interval: seconds between calls. well: why some part is not, None for all
@@ -30,8 +33,7 @@ class Heartbeat:
         """Calls now, and then every interval; for ever."""
         from server.notify.over_http import Caller  # aiohttp takes 13 MB, and most servers have no such URL
 
-        seconds = min(10.0, self._interval)
-        caller = Caller(None, (seconds, seconds))
+        caller = Caller(None, (SECONDS, SECONDS))
         try:
             while True:
                 self._note(self._well() or await self._beat(caller))

@@ -78,7 +78,8 @@ class SlackBot:
     async def _post(self, message: Message) -> dict[str, str]:
         unfolded = {"unfurl_links": False, "unfurl_media": False}
         done = await self._call("chat.postMessage", {**_said(message), **unfolded, "channel": self._target})
-        return {"ts": str(done.get("ts", "")), "channel": str(done.get("channel", "")), "level": message.level}
+        place = str(done.get("channel", self._target))
+        return {"ts": str(done.get("ts", "")), "channel": place, "level": message.level}
 
     async def _answer(self, message: Message, ids: Mapping[str, str]) -> None:
         """In the thread; what people have to see although they do not follow it, in the channel too."""

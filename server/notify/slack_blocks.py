@@ -10,17 +10,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from server.notify import TEST, Message
+from server.notify import Message
 from server.notify.words import cut, facts, folded, heading, is_link, lines, plain, prose, reach, sign, sparkline
 
 Block = dict[str, Any]
 
-MAX_BLOCKS, MAX_SECTION, MAX_HEADER, MAX_FIELD = 50, 3000, 150, 2000
-"""Slack's limits. Besides, a message fails when its blocks have about 13,000 characters."""
-_LINES, _TEXT, _CHANGES, _REPLY, _URL = 5000, 1500, 1000, 1500, 3000
-"""Characters of the parts: together well below that."""
+MAX_SECTION, MAX_HEADER = 3000, 150
+"""Slack's limits. Besides, a message has 50 blocks at most, and fails when these have about 13,000 characters."""
+_LINES, _TEXT, _CHANGES, _CONDITION, _URL = 4500, 1500, 1000, 150, 2000
+"""Characters of the parts: together below that, even where all has to be escaped."""
 _NOBODY = "\u2060"
 """A word joiner, which is not seen: what it breaks is a mention or a link no more."""
+_LIKE = str.maketrans("*_~`", "∗ˍ∼ʼ")
 _MENTION = re.compile(r"@(?=channel|here|everyone)", re.IGNORECASE)
 
 
@@ -28,17 +29,17 @@ def blocks(message: Message, *, changes: bool = False) -> list[Block]:
     """The blocks. changes: with what has changed since the message before, where no thread says it."""
     found: list[Block] = [{"type": "header", "text": _plain(f"{sign(message)} {heading(message)}", MAX_HEADER)}]
     if told := facts(message):
-        found.append({"type": "section", "fields": [_mrkdwn(f"*{name}*\n{code(text)}") for name, text in told[:10]]})
+        found.append({"type": "section", "fields": [_field(name, text) for name, text in told[:10]]})
     if text := prose(message.text, _TEXT):
-        found.append({"type": "section", "text": _plain(text, MAX_SECTION)})
-    if changes and (text := _changes(message, _CHANGES)):
-        found.append({"type": "section", "text": _plain(text, MAX_SECTION)})
+        found.append({"type": "section", "text": _plain(text, _TEXT)})
+    if changes and (text := _changes(message)):
+        found.append({"type": "section", "text": _plain(text, _CHANGES)})
     found += [{"type": "section", "text": _mrkdwn(part)} for part in _groups(message)]
     if bars := sparkline(message):
-        found.append({"type": "context", "elements": [_mrkdwn(f"`{bars}` {code(reach(message))}")]})
+        found.append({"type": "context", "elements": [_mrkdwn(f"`{bars}` {calm(reach(message))}")]})
     if message.acknowledged:
         known = f"Acknowledged by {plain(message.acknowledged, 100)}"
-        found.append({"type": "context", "elements": [_plain(known, MAX_FIELD)]})
+        found.append({"type": "context", "elements": [_plain(known, 150)]})
     if is_link(message.link) and len(message.link) <= _URL:
         button = {
             "type": "button", "text": _plain("Open the view", 75), "url": message.link, "action_id": "open_view",
@@ -49,18 +50,16 @@ def blocks(message: Message, *, changes: bool = False) -> list[Block]:
 
 def fallback(message: Message) -> str:
     """The text of notifications, and of the message where its blocks cannot be shown; escaped."""
-    said = dict(facts(message))
-    compared = " against ".join(said[name] for name in ("Value", "Threshold") if name in said)
-    rest = ", ".join(filter(None, [compared, f"firing: {said['Firing']}" if "Firing" in said else ""]))
-    text = plain(message.text, 300) if message.kind == TEST else rest
-    return escape(f"{sign(message)} {heading(message)}" + (f" ({text})" if text else ""))
+    said = {name: text for name, text in facts(message) if name in ("Value", "Threshold", "Firing")}
+    parts = [f"{name.lower()}: {text}" for name, text in said.items()] or [plain(message.text, 300)]
+    return escape(f"{sign(message)} {heading(message)} ({'; '.join(parts)})")
 
 
 def reply(message: Message) -> str:
     """What is said in the thread of the first message; plain text."""
-    values = facts(message)[:1]
-    first = f"{sign(message)} {heading(message)}" + "".join(f"\n{name}: {text}" for name, text in values)
-    return literal(cut("\n".join(filter(None, [first, _changes(message, _REPLY)])), MAX_SECTION - 200))
+    first = f"{sign(message)} {heading(message)}"
+    value = "".join(f"{name}: {text}" for name, text in facts(message)[:1])
+    return cut(literal("\n".join(filter(None, [first, value, _changes(message)]))), MAX_SECTION)
 
 
 def reply_blocks(message: Message) -> list[Block]:
@@ -79,8 +78,13 @@ def literal(text: str) -> str:
     return _MENTION.sub("@" + _NOBODY, text.replace("<", "<" + _NOBODY))
 
 
+def calm(text: str) -> str:
+    """Text for an object of markup in which nothing is bold or struck: what would do that is replaced by its like."""
+    return escape(text).translate(_LIKE)
+
+
 def code(text: str) -> str:
-    """Text between backticks, in which nothing is bold or struck; "" of nothing."""
+    """Text between backticks, in which nothing is bold or struck either; "" of nothing."""
     return f"`{escape(text.replace('`', 'ʼ'))}`" if text else ""
 
 
@@ -88,7 +92,7 @@ def _groups(message: Message) -> list[str]:
     """The lines of the groups, as texts for sections; those that do not fit are counted."""
     parts, shown, used = [""], 0, 0
     for line in lines(message):
-        text = f"{line.sign} {code(line.name)} {escape(line.said)}\n"
+        text = f"{line.sign} {code(line.name)} {calm(line.said)}\n"
         if used + len(text) > _LINES:
             break
         if len(parts[-1]) + len(text) > MAX_SECTION - 100:  # room for what is folded
@@ -100,8 +104,13 @@ def _groups(message: Message) -> list[str]:
     return [part.rstrip() for part in parts if part]
 
 
-def _changes(message: Message, limit: int) -> str:
-    return cut("\n".join(f"• {plain(change, 300)}" for change in message.changes[:20]), limit)
+def _changes(message: Message) -> str:
+    return cut("\n".join(f"• {plain(change, 300)}" for change in message.changes[:20]), _CHANGES)
+
+
+def _field(name: str, text: str) -> Block:
+    shown = code(cut(text, _CONDITION)) if name == "Condition" else calm(text)
+    return _mrkdwn(f"*{name}*\n{shown}")
 
 
 def _plain(text: str, limit: int) -> Block:

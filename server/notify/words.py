@@ -20,6 +20,8 @@ _JOINERS = "\u200c\u200d"
 """They hold letters and emoji together and hide nothing."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Controls, marks that turn the direction of what follows or cannot be seen, halves of characters, ends of lines."""
+UNKNOWN = {"no_data": "no data", "error": "the query failed"}
+"""What is said in place of a value, by cause."""
 _LABEL_NAME, _LABEL_VALUE, _GROUP = 60, 120, 300
 
 
@@ -111,7 +113,9 @@ def facts(message: Message) -> list[tuple[str, str]]:
 
 
 def _values(message: Message) -> str:
-    parts = [number(message.value, message.unit) + (" at the end" if message.kind == RESOLVED else "")]
+    cause = message.lines[0].cause if message.value is None and message.lines else ""
+    value = UNKNOWN.get(cause) or number(message.value, message.unit)
+    parts = [value + (" at the end" if message.kind == RESOLVED else "")]
     if message.kind == RESOLVED and message.fired_value is not None:
         parts.append(f"{number(message.fired_value, message.unit)} when it fired")
     if message.peak is not None and (message.kind == RESOLVED or message.peak != message.value):
@@ -154,12 +158,13 @@ def group(labels: Mapping[str, str]) -> str:
 
 
 def _said(line: GroupLine, message: Message) -> str:
-    value = {"no_data": "no data", "error": "the query failed"}.get(line.cause, number(line.value, message.unit))
-    parts = [value]
+    parts = [UNKNOWN.get(line.cause) or number(line.value, message.unit)]
     if line.peak is not None and line.peak != line.value:
         parts.append(f"{number(line.peak, message.unit)} at its worst")
-    over = line.until is not None
-    parts.append(f"{'for' if not over else 'over after'} {span((line.until or message.at) - line.since)}")
+    if line.until is not None:
+        parts.append(f"resolved after {span(line.until - line.since)}")
+    else:
+        parts.append(f"for {span(message.at - line.since)}")
     return ", ".join(parts)
 
 
