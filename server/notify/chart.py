@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from server.notify.words import number
+from server.notify.words import amount
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -44,7 +44,7 @@ def draw(points: Points, threshold: float | None, unit: str = "") -> bytes:
         else:
             pen.circle(places[0], 3 * _SCALE, fill=_LINE)
     if limit is not None:
-        _dashes(pen, axes.place(axes.begin, limit)[1], number(limit, unit)[:14])
+        _dashes(pen, axes.place(axes.begin, limit)[1], amount(limit, unit)[:14])
     pen.circle(axes.place(*known[-1]), 3 * _SCALE, fill=_LINE)
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
@@ -75,7 +75,7 @@ def _frame(pen: ImageDraw, axes: _Axes, unit: str) -> None:
     for value in dict.fromkeys((axes.high, axes.low)):
         height = axes.place(axes.begin, value)[1]
         pen.line([(_LEFT * _SCALE, height), (edge, height)], fill=_GRID, width=_SCALE)
-        pen.text((edge + 6 * _SCALE, height), number(value, unit)[:14], fill=_INK, anchor="lm")
+        pen.text((edge + 6 * _SCALE, height), amount(value, unit)[:14], fill=_INK, anchor="lm")
     floor = (HEIGHT - 6) * _SCALE
     for at, left, anchor in ((axes.begin, _LEFT * _SCALE, "ls"), (axes.end, edge, "rs")):
         text = datetime.fromtimestamp(at // 1000, UTC).strftime("%d %b %H:%M")

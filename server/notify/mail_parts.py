@@ -20,9 +20,10 @@ from email.headerregistry import Address, HeaderRegistry, MessageIDHeader
 from email.message import EmailMessage
 from email.utils import formatdate
 
+from engine.rules.template import moment
 from server.notify import RESOLVED, TEST, Message
 from server.notify.mail_page import MAX_CHANGES, MAX_LINES, MAX_TEXT, page
-from server.notify.words import facts, folded, heading, is_link, lines, moment, plain, prose, reach, sign, sparkline
+from server.notify.words import facts, folded, heading, is_link, lines, plain, prose, reach, sign, sparkline
 
 _HEADERS = HeaderRegistry()
 for _name in ("In-Reply-To", "References"):  # others are encoded where they are long, and no reader decodes these

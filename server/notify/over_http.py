@@ -78,11 +78,11 @@ class Caller:
             refused = error.os_error.errno == errno.EACCES
             reason = plain(str(error.os_error.strerror or error.os_error), 200)
             raise NotSent(f"{place} could not be connected to: {reason}", again=not refused) from None
-        except aiohttp.InvalidURL as error:
+        except ValueError as error:  # InvalidURL, and what gets past it, such as a host with an empty label
             raise NotSent(f"{place} is no URL that can be called: {type(error).__name__}", again=False) from None
         except TimeoutError:
             raise NotSent(f"{place} gave no answer within {self._seconds[1]:g} s", unknown=True) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # uvloop's connections may end with the last
             reason = plain(str(error), 100) or type(error).__name__
             raise NotSent(f"{place} broke off without a whole answer: {reason}", unknown=True) from None
 

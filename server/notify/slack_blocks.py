@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from engine.rules.template import cut
 from server.notify import Message
-from server.notify.words import cut, facts, folded, heading, is_link, lines, plain, prose, reach, sign, sparkline
+from server.notify.words import facts, folded, heading, is_link, lines, plain, prose, reach, sign, sparkline
 
 Block = dict[str, Any]
 

@@ -6,9 +6,9 @@ import math
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import NamedTuple
 
+from engine.rules.template import cut, moment, number
 from server.notify import REPEAT, RESOLVED, TEST, GroupLine, Message
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -37,27 +37,10 @@ def prose(text: str, limit: int) -> str:
     return cut("\n".join(plain(line, limit) for line in text[: 4 * limit + 40].splitlines()).strip(), limit)
 
 
-def cut(text: str, limit: int) -> str:
-    """`text`, with an ellipsis at its end where it is longer than `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """A value for people: six digits that count, no exponent where it can be read without; `no data` for None."""
-    if value is None or math.isnan(value):
-        return "no data"
-    short = f"{value:.6g}"
-    if math.isfinite(value) and (value == 0 or 1e-6 <= abs(value) < 1e15):
-        short = format(Decimal(short), "f")
-        short = short.rstrip("0").rstrip(".") if "." in short else short
-    short = "0" if short == "-0" else short
-    unit = plain(unit, 20)
-    return f"{short} {unit}" if unit else short
-
-
-def moment(ms: int) -> str:
-    """`2026-01-31 12:00:05 UTC`."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def amount(value: float | None, unit: str = "") -> str:
+    """A value with its unit; `no data` for None."""
+    shown = number(value)
+    return shown if not unit or value is None or math.isnan(value) else f"{shown} {plain(unit, 20)}".rstrip()
 
 
 def span(ms: int) -> str:
@@ -88,7 +71,8 @@ def standing(message: Message) -> str:
 
 def heading(message: Message, limit: int = 140) -> str:
     """How it stands and the title, in a line."""
-    return cut(f"{standing(message)}: {plain(message.title or message.rule, limit)}", limit)
+    begun = f"{standing(message)}: "
+    return cut(begun + plain(message.title or message.rule, limit).removeprefix(begun), limit)
 
 
 def facts(message: Message) -> list[tuple[str, str]]:
@@ -97,7 +81,7 @@ def facts(message: Message) -> list[tuple[str, str]]:
         return []
     unit, found = message.unit, [("Value", _values(message))]
     if message.threshold is not None:
-        found.append(("Threshold", number(message.threshold, unit)))
+        found.append(("Threshold", amount(message.threshold, unit)))
     if message.condition:
         found.append(("Condition", plain(message.condition, 300)))
     if message.closed is not None:
@@ -107,19 +91,19 @@ def facts(message: Message) -> list[tuple[str, str]]:
         found.append(("Since", f"{moment(message.opened)} ({span(message.at - message.opened)})"))
     if message.groups > 1:
         found.append(("Firing", f"{message.firing} of {message.groups}"))
-    if message.severity:
+    if message.severity and message.severity != message.level:
         found.append(("Severity", plain(message.severity, 60)))
     return found
 
 
 def _values(message: Message) -> str:
     cause = message.lines[0].cause if message.value is None and message.lines else ""
-    value = UNKNOWN.get(cause) or number(message.value, message.unit)
+    value = UNKNOWN.get(cause) or amount(message.value, message.unit)
     parts = [value + (" at the end" if message.kind == RESOLVED else "")]
     if message.kind == RESOLVED and message.fired_value is not None:
-        parts.append(f"{number(message.fired_value, message.unit)} when it fired")
+        parts.append(f"{amount(message.fired_value, message.unit)} when it fired")
     if message.peak is not None and (message.kind == RESOLVED or message.peak != message.value):
-        parts.append(f"{number(message.peak, message.unit)} at its worst")
+        parts.append(f"{amount(message.peak, message.unit)} at its worst")
     return ", ".join(parts)
 
 
@@ -158,9 +142,9 @@ def group(labels: Mapping[str, str]) -> str:
 
 
 def _said(line: GroupLine, message: Message) -> str:
-    parts = [UNKNOWN.get(line.cause) or number(line.value, message.unit)]
+    parts = [UNKNOWN.get(line.cause) or amount(line.value, message.unit)]
     if line.peak is not None and line.peak != line.value:
-        parts.append(f"{number(line.peak, message.unit)} at its worst")
+        parts.append(f"{amount(line.peak, message.unit)} at its worst")
     if line.until is not None:
         parts.append(f"resolved after {span(line.until - line.since)}")
     else:
@@ -190,7 +174,7 @@ def reach(message: Message) -> str:
         return ""
     begin, end = (datetime.fromtimestamp(message.points[i][0] // 1000, UTC) for i in (0, -1))
     shape = "%H:%M" if (end - begin).days == 0 else "%Y-%m-%d %H:%M"
-    values = f"{number(min(known))} to {number(max(known), message.unit)}"
+    values = f"{amount(min(known))} to {amount(max(known), message.unit)}"
     return f"{values}, from {begin.strftime(shape)} to {end.strftime(shape)} UTC"
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import math
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from server.config import ConfigError, Settings, load_settings
@@ -18,19 +21,19 @@ from server.notify.channels import MAX_TARGETS, open_channels
 from server.notify.chart import HEIGHT, WIDTH, draw
 from server.notify.heartbeat import Heartbeat
 from server.notify.places import SmtpPlace, mail_addresses, mail_sender, smtp_place, web_url, without_secrets
-from tests.notify_examples import FIRST, MESSAGES
+from tests.notify_examples import FIRST, HOSTILE, MESSAGES, OPENED
 from tests.notify_support import HttpSink, SmtpSink, fails
 from tests.slack_support import TOKEN
 
 MAIL = {"smtp_url": "smtp://me:secret@mail.example.com", "alert_email_from": "a@example.com"}
 
 
-def made(**settings: Any) -> Settings:
-    return load_settings(_env_file=None, **settings)
+def made(**given: Any) -> Settings:
+    return load_settings(_env_file=None, **given)
 
 
 @pytest.mark.parametrize(
-    ("settings", "name", "problem"),
+    ("given_settings", "name", "problem"),
     [
         ({}, "slack", "slack is not configured: set SLACK_BOT_TOKEN and SLACK_CHANNEL, or SLACK_WEBHOOK_URL"),
         ({"slack_bot_token": "t"}, "slack", "slack is not configured: set SLACK_CHANNEL"),
@@ -50,8 +53,8 @@ def made(**settings: Any) -> Settings:
         ({}, "", "'' is no channel"),
     ],
 )
-def test_names_that_cannot_be_used(settings: dict[str, Any], name: str, problem: str) -> None:
-    channels = open_channels(made(**settings))
+def test_names_that_cannot_be_used(given_settings: dict[str, Any], name: str, problem: str) -> None:
+    channels = open_channels(made(**given_settings))
     said = channels.problem(name)
     assert said is not None and problem in said and "secret" not in said.replace(name, "")
     assert channels.find(name) is None
@@ -60,7 +63,7 @@ def test_names_that_cannot_be_used(settings: dict[str, Any], name: str, problem:
 
 
 @pytest.mark.parametrize(
-    ("settings", "name", "target"),
+    ("given_settings", "name", "target"),
     [
         ({"slack_bot_token": "t", "slack_channel": "#ops"}, "slack", "#ops"),
         ({"slack_bot_token": "t", "slack_channel": "#ops"}, "slack:#db", "#db"),
@@ -74,8 +77,8 @@ def test_names_that_cannot_be_used(settings: dict[str, Any], name: str, problem:
         ({}, "webhook:https://example.com", "https://example.com"),
     ],
 )  # fmt: skip
-async def test_names_that_can(settings: dict[str, Any], name: str, target: str) -> None:
-    channels = open_channels(made(**settings))
+async def test_names_that_can(given_settings: dict[str, Any], name: str, target: str) -> None:
+    channels = open_channels(made(**given_settings))
     assert channels.problem(name) is None
     channel = channels.find(name)
     assert channel is not None and (channel.name, channel.kind) == (name, name.partition(":")[0])
@@ -124,7 +127,7 @@ def test_a_server_that_tells_nobody_does_not_load_what_telling_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "fault"),
+    ("given_settings", "fault"),
     [
         ({"smtp_url": "http://me:secret@h"}, "SMTP_URL"),
         ({"smtp_url": "smtp://me:sec/ret@h"}, "SMTP_URL"),
@@ -141,9 +144,9 @@ def test_a_server_that_tells_nobody_does_not_load_what_telling_takes() -> None:
         ({"alert_flood": 0}, "ALERT_FLOOD"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], fault: str) -> None:
+def test_settings_that_cannot_be(given_settings: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigError, match=f"^{fault} ") as caught:
-        made(**settings)
+        made(**given_settings)
     assert "secret" not in str(caught.value)
 
 
@@ -187,6 +190,15 @@ def test_charts() -> None:
     assert not _columns(_picture([1.0, 2.0]), RED)
     for values in ([7.0], [0.0, 0.0, 0.0], [None, 5.0, None], [-1e308, 1e308], [0.0, 5e-324]):
         assert _columns(_picture(values, 0.0), BLUE)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.none() | st.floats(), max_size=8), st.none() | st.floats(), st.sampled_from(["ms", *HOSTILE.values()])
+)
+def test_charts_of_anything(values: list[float | None], threshold: float | None, unit: str) -> None:
+    png = draw([(OPENED + i * 1000, value) for i, value in enumerate(values)], threshold, unit)
+    assert bool(png) == any(value is not None and math.isfinite(value) for value in values)
 
 
 async def test_a_heartbeat_while_all_is_well(caplog: pytest.LogCaptureFixture) -> None:

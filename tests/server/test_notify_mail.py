@@ -190,8 +190,8 @@ Tls = tuple[ssl.SSLContext, ssl.SSLContext]
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH")
 async def test_passwords(tls: Tls) -> None:
-    with SmtpSink(users={"me": "p@ss/word"}, tls=tls[0]) as sink:
-        good = f"smtp://me:p%40ss%2Fword@127.0.0.1:{sink.port}"
+    with SmtpSink(users={"me": "p@ss/wörd"}, tls=tls[0]) as sink:
+        good = f"smtp://me:p%40ss%2Fw%C3%B6rd@127.0.0.1:{sink.port}"
         await channel(sink, good, tls=tls[1]).send(FIRST, {})
         assert len(sink.taken) == sink.secured == 1
         for url, code in ((good.replace("ss%2F", ""), "535"), (sink.url, "530")):

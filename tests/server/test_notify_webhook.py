@@ -100,6 +100,13 @@ async def test_a_private_address_is_not_reached(sink: HttpSink, call: Callable[.
     assert not caught.value.again and sink.deliveries == []
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example.com", "...", "256.1.1.1"])
+async def test_what_is_no_host_is_said(call: Callable[..., Caller], host: str) -> None:
+    with pytest.raises(NotSent, match="is no URL that can be called") as caught:
+        await Webhook("webhook", call(()), f"http://{host}/").send(FIRST, {})
+    assert not caught.value.again
+
+
 async def test_a_name_that_leads_elsewhere_when_it_is_connected_to_is_refused(
     sink: HttpSink, call: Callable[..., Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:

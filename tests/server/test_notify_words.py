@@ -18,7 +18,7 @@ from server.notify import Message
 from server.notify.mail_parts import Envelope, mail
 from server.notify.slack_blocks import blocks, fallback, reply
 from server.notify.webhook import body
-from server.notify.words import BARS, number, plain, reach, span, sparkline
+from server.notify.words import BARS, amount, heading, plain, reach, span, sparkline
 from tests.notify_examples import FIRST, GOLDEN, HOSTILE, MESSAGES, MINUTE, OPENED, RECIPIENTS, SENDER, many, rendered
 from tests.slack_support import blocks_fault, texts_of
 
@@ -121,14 +121,18 @@ def test_text_is_cut_and_cleaned() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0, "0"), (-0.0, "0"), (1.0, "1"), (123.25, "123.25"), (1234567.0, "1234570"), (1e-4, "0.0001"),
-        (-2.5, "-2.5"),
-        (1e15, "1e+15"), (1e-9, "1e-09"), (float("inf"), "inf"), (float("nan"), "no data"), (None, "no data"),
+        (0.0, "0"), (123.25, "123.25"), (-2.5, "-2.5"), (float("inf"), "infinity"), (float("nan"), "no data"),
+        (None, "no data"),
     ],
 )  # fmt: skip
-def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
-    assert number(value, "ms") == (text if text == "no data" else f"{text} ms")
+def test_amounts(value: float | None, text: str) -> None:
+    assert amount(value) == text == amount(value, "\n").strip()
+    assert amount(value, "ms") == (text if text == "no data" else f"{text} ms")
+
+
+def test_a_heading_says_once_how_it_stands() -> None:
+    assert heading(replace(MESSAGES["resolved"], title="Resolved: x")) == "Resolved: x"
+    assert heading(replace(MESSAGES["repeat"], title="x: Resolved: y")) == "Still critical: x: Resolved: y"
 
 
 def test_spans() -> None:
