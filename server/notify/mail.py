@@ -83,6 +83,8 @@ class Mail:
             raise NotSent(self._reason("no answer in time"), unknown=handed) from None
         except ssl.SSLError as error:
             raise NotSent(self._reason(str(error))) from None
+        except ValueError as error:  # what cannot be written into a command
+            raise NotSent(self._reason(str(error)), again=False) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             again = not isinstance(error, aiosmtplib.SMTPNotSupported)
             raise NotSent(self._reason(str(error)), again=again, unknown=handed) from None

@@ -75,7 +75,7 @@ def subject(message: Message) -> str:
     """Of the first mail of an incident."""
     if message.kind == TEST:
         return plain(message.title, 120)
-    return f"Alert: {plain(message.rule, 120)}, {moment(message.opened)}"
+    return f"Alert: {plain(message.rule or message.title, 120)}, {moment(message.opened)}"
 
 
 def message_id(message: Message, domain: str) -> str:

@@ -21,7 +21,7 @@ def web_url(text: str) -> str:
     """An http(s) URL, as it is."""
     try:
         parts = urlsplit(text)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        known = parts.scheme in ("http", "https") and _is_host(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, brackets that do not close
         known = False
     if not known or not text.isprintable() or any(character in text for character in ' \\"<>'):
@@ -79,10 +79,10 @@ def smtp_place(text: str) -> SmtpPlace:
     """
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("has a port or host that cannot be read") from None
-    if parts.scheme not in ("smtp", "smtps") or not host or parts.path.strip("/") or parts.fragment:
+    if parts.scheme not in ("smtp", "smtps") or not _is_host(host) or parts.path.strip("/") or parts.fragment:
         raise ValueError("must be smtp:// or smtps://, user:password@ if wanted (special characters as %..), a host")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     starttls = options.pop("starttls", "offered")
@@ -91,6 +91,14 @@ def smtp_place(text: str) -> SmtpPlace:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     tls = parts.scheme == "smtps"
     return SmtpPlace(host, port or (465 if tls else 587 if user else 25), user, password, tls, starttls)  # type: ignore[arg-type]
+
+
+def _is_host(host: str | None) -> bool:
+    """Whether it can be looked up: no label of it is empty or too long."""
+    try:
+        return bool(host and host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def networks(text: str) -> tuple[Network, ...]:

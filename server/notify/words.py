@@ -142,7 +142,8 @@ def group(labels: Mapping[str, str]) -> str:
 
 
 def _said(line: GroupLine, message: Message) -> str:
-    parts = [UNKNOWN.get(line.cause) or amount(line.value, message.unit)]
+    value = amount(line.value, message.unit)
+    parts = [value if line.until is not None else UNKNOWN.get(line.cause, value)]
     if line.peak is not None and line.peak != line.value:
         parts.append(f"{amount(line.peak, message.unit)} at its worst")
     if line.until is not None:

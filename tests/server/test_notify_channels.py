@@ -131,6 +131,7 @@ def test_a_server_that_tells_nobody_does_not_load_what_telling_takes() -> None:
     [
         ({"smtp_url": "http://me:secret@h"}, "SMTP_URL"),
         ({"smtp_url": "smtp://me:sec/ret@h"}, "SMTP_URL"),
+        ({"smtp_url": "smtp://me:secret@a..b"}, "SMTP_URL"),
         ({"smtp_url": "smtp://me:secret@h?starttls=perhaps"}, "SMTP_URL"),
         ({"smtp_url": "smtps://me:secret@h?starttls=off"}, "SMTP_URL"),
         ({"alert_networks": "10.0.0.0/8, 10.0.0.1/8"}, "ALERT_NETWORKS"),
@@ -162,7 +163,8 @@ def test_places() -> None:
     assert without_secrets("https://u:p@h:1/x?y") == "https://h:1/…"
     for good in ("http://h", "https://h:1/ä?b=c#d", "http://[::1]:8000/"):
         assert web_url(good) == good
-    for bad in ("http:///x", "http://h:x/", "http://h/a b", "http://h/\r\nX: y", "http://[::1", "//h", "http://h:0/"):
+    faulty = ["http:///x", "http://h:x/", "http://h/a b", "http://h/\r\nX: y", "http://[::1", "//h", "http://h:0/"]
+    for bad in [*faulty, "http://a..b"]:
         with pytest.raises(ValueError, match="must be http"):
             web_url(bad)
 
