@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.config import Settings, parse_api_keys
+from server.config import Settings
 from server.errors import ApiError
+from server.setting_kinds import parse_api_keys
 
 Headers = Iterable[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]

@@ -6,92 +6,41 @@ The descriptions below are the text of the README's table of settings.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.setting_kinds import (
+    Hours,
+    MailAddresses,
+    MailSender,
+    MailServer,
+    Networks,
+    Retention,
+    Seconds,
+    SecretUrl,
+    Size,
+    WebUrl,
+    parse_api_keys,
+)
 from server.store import Aws, dynamodb_place
 
 PREFIX = "STREAMGAUGE_"
-SCOPES = ("ingest", "read", "admin")
 CLIENT_VARIABLES = ("STREAMGAUGE_URL", "STREAMGAUGE_KEY")
 """The client commands read these, the server does not; they are no misspelt settings."""
 OLDER_NAMES = {"aws_access_key_id": "AWS_ACCESS_KEY", "aws_secret_access_key": "AWS_SECRET_KEY"}
 """Setting -> the name by which older installations know it; read where the setting itself is empty."""
-HASHED = "sha256="
-"""Stands in API_KEYS before a key that is given by its SHA-256, in hex, so that the key itself stands nowhere."""
-
-_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
-_DURATIONS = {"ms": 1, "s": _SECOND, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY}
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_HOUR, _DAY = 3_600_000, 86_400_000
 
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is a sentence that names it and repeats no secret."""
-
-
-def parse_duration(value: object, default_unit: str = "s") -> int:
-    """Milliseconds of a duration such as 200ms, 90s, 5m, 24h, 30d, 2w, 10y; a bare number has the default unit."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-    if match is None or (match[2] or default_unit) not in _DURATIONS:
-        raise ValueError("is no duration; write for example 200ms, 90s, 24h, 30d or 10y")
-    return round(float(match[1]) * _DURATIONS[match[2] or default_unit])
-
-
-def parse_size(value: object) -> int:
-    """Bytes of a size such as 65536, 256 MiB, 8GiB, 10 MB."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-    if match is None or match[2] not in _SIZES:
-        raise ValueError("is no size; write for example 65536, 256 MiB or 8 GiB")
-    return round(float(match[1]) * _SIZES[match[2]])
-
-
-def parse_api_keys(text: str) -> list[tuple[frozenset[str], bytes]]:
-    """(scopes, SHA-256 of the key) of each part of API_KEYS. ValueError that numbers the part and repeats no key.
-
-    A part is `scope:key` or `scope+scope:key`; in place of the key may stand `sha256=` and the hex of its SHA-256.
-    """
-    keys = []
-    for number, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
-        scopes, colon, key = part.partition(":")
-        names = frozenset(scopes.split("+"))
-        if not colon or not names <= set(SCOPES):
-            raise ValueError(f"key {number} does not start with its scopes and a colon; scopes are {', '.join(SCOPES)}")
-        if key.startswith(HASHED):
-            digest = key.removeprefix(HASHED)
-            if re.fullmatch("[0-9a-fA-F]{64}", digest) is None:
-                raise ValueError(f"key {number} must have 64 hex digits after {HASHED}")
-            keys.append((names, bytes.fromhex(digest)))
-            continue
-        if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError(f"key {number} must be at least 8 printable ASCII characters without blanks")
-        keys.append((names, hashlib.sha256(key.encode()).digest()))
-    return keys
-
-
-def _seconds(value: object) -> float:
-    return parse_duration(value) / 1000
-
-
-def _hours(value: object) -> float:
-    return parse_duration(value, "h") / _HOUR
-
-
-Size = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes."""
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""Seconds; a bare number is seconds."""
-Hours = Annotated[float, BeforeValidator(_hours)]
-"""Hours; a bare number is hours."""
-Retention = Annotated[int, BeforeValidator(parse_duration), Field(ge=_SECOND)]
-"""Milliseconds; a bare number is seconds."""
 
 
 def _names(field: str) -> AliasChoices:
@@ -207,6 +156,37 @@ class Settings(BaseSettings):
     checkpoint_interval: Seconds = Field(10, gt=0, description="Seconds between checkpoints")
     drain_seconds: Seconds = Field(5, ge=0, description="Seconds over which connections are sent away at shutdown")
 
+    slack_bot_token: SecretStr = Field(
+        SecretStr(""), description="Slack by bot token, scope chat:write: one message an incident, changed in place"
+    )
+    slack_channel: str = Field("", description="Slack channel of the channel `slack`, such as #ops, or its id")
+    slack_webhook_url: SecretUrl = Field(
+        SecretStr(""), description="Slack by incoming webhook instead: a new message each time"
+    )
+    slack_api_url: WebUrl = Field("https://slack.com/api", description="Address of Slack's Web API")
+    smtp_url: MailServer = Field(
+        SecretStr(""),
+        description="Mail server, smtp://user:password@host:port or smtps://…; STARTTLS is used where it is offered, "
+        "`?starttls=required` insists on it, `?starttls=off` does without",
+    )
+    alert_email_from: MailSender = Field(
+        "", description="Sender of mails, `Name <a@example.com>` or an address; empty = the user of SMTP_URL"
+    )
+    alert_email_to: MailAddresses = Field("", description="Recipients of the channel `email`, with commas between")
+    alert_webhook_url: SecretUrl = Field(SecretStr(""), description="URL of the channel `webhook`")
+    alert_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs what webhooks get: HMAC-SHA256 in Streamgauge-Signature"
+    )
+    alert_networks: Networks = Field(
+        "", description="Private networks that webhooks may reach besides all public ones, CIDRs with commas between"
+    )
+    alert_flood: int = Field(20, ge=1, description="Messages per channel and minute")
+    public_url: WebUrl = Field("", description="Address of the page as people reach it, for the links in messages")
+    heartbeat_url: SecretUrl = Field(
+        SecretStr(""), description="URL to GET while all parts are well, for a service that notices when that ends"
+    )
+    heartbeat_interval: Seconds = Field(60, ge=1, description="Seconds between two of those")
+
     @field_validator("log_level", "log_format", "auth", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
@@ -295,6 +275,7 @@ class Settings(BaseSettings):
 _SECRET = {
     *("api_keys", "redis_url", "database_url"),
     *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_endpoint_url"),
+    *("slack_bot_token", "slack_webhook_url", "smtp_url", "alert_webhook_url", "alert_webhook_secret", "heartbeat_url"),
 }
 
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from server.config import OLDER_NAMES, PREFIX, Settings, load_settings, parse_duration, parse_size
+from server.config import OLDER_NAMES, PREFIX, Settings, load_settings
+from server.setting_kinds import parse_duration, parse_size
 from tests.support import ROOT
 
 CEILING = 400
@@ -76,13 +77,16 @@ DOORS = {
         *("server/app.py", "server/auth.py", "server/ingest/over_http.py", "server/api/"),
         "server/hub/endpoint.py",
     ),
-    "pydantic": ("server/config.py", "server/questions.py", "server/api/"),
+    "pydantic": ("server/config.py", "server/setting_kinds.py", "server/questions.py", "server/api/"),
     "pydantic_settings": ("server/config.py",),
     "dotenv": ("server/config.py",),
     "numpy": ("engine/", "server/"),
     "re2": ("engine/matchers.py",),
     "zoneinfo": ("server/zones.py",),
     "tzdata": (),
+    "aiohttp": ("server/notify/over_http.py", "server/notify/guard.py"),
+    "aiosmtplib": ("server/notify/mail.py",),
+    "PIL": ("server/notify/chart.py",),
 }
 """Library -> the files (or beginnings of paths) that may import it. A foreign library not listed has no door."""
 

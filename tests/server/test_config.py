@@ -13,10 +13,8 @@ from server.config import (
     ConfigError,
     Settings,
     load_settings,
-    parse_api_keys,
-    parse_duration,
-    parse_size,
 )
+from server.setting_kinds import parse_api_keys, parse_duration, parse_size
 from server.store import Aws, dynamodb_place
 
 
