@@ -1,0 +1,102 @@
+"""Parts of an alert that stand for themselves: whom it tells, its labels, its message, when it is silent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from engine import matchers
+from engine.errors import BadQuery
+from engine.matchers import Matcher
+from engine.model import Labels
+from engine.rules.model import MuteTime
+from server import zones
+from server.rule_bodies import WEEK, Mute
+from server.rule_queries import refused
+
+OWN_LABELS = ("alert", "alert_id", "severity")
+"""Labels that every alert has."""
+FIELDS = (
+    "value", "threshold", "group", "name", "severity", "level", "unit", "since", "peak", "condition", "metric",
+    "count", "total",
+)  # fmt: skip
+"""What a message may name, besides `labels.…`."""
+_FIELD = re.compile(r"{([A-Za-z_][\w.-]*)}")
+_TARGETS = {
+    "slack": (r"[#@]?[\w.-]{1,80}", "a channel, such as slack:#ops"),
+    "email": (r"[^@\s,;:<>\"]{1,64}@[^@\s,;:<>\"]{1,255}", "one address, such as email:ops@example.com"),
+    "webhook": (r"https?://[^\s/?#]+\S*", "an address, such as webhook:https://example.com/hook"),
+}
+"""Kind of channel -> (pattern of what may stand after the colon, the same in words)."""
+
+
+def channels_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The channels of an alert, each checked and each once."""
+    found = tuple(dict.fromkeys(names))
+    for name in found:
+        check_channel(name)
+    return found
+
+
+def check_channel(name: str) -> None:
+    """Whether there can be a channel of this name. Raises ApiError bad_request."""
+    kind, colon, target = name.partition(":")
+    if kind not in _TARGETS:
+        raise refused("notification_channels", f"{name[:100]!r} is none of {', '.join(_TARGETS)}")
+    pattern, words = _TARGETS[kind]
+    if colon and re.fullmatch(pattern, target) is None:
+        raise refused("notification_channels", f"after {kind}: stands {words}; got {name[:100]!r}")
+
+
+def labels_of(given: Mapping[str, str], group_by: Iterable[str]) -> Labels:
+    """The labels of an alert, by name."""
+    for name in given:
+        if name in OWN_LABELS:
+            raise refused("labels", f"{name} is a label that every alert has already")
+        if name in group_by:
+            raise refused("labels", f"{name} is a label of its groups")
+    return tuple(sorted(given.items()))
+
+
+def message_of(text: str, labels: Iterable[str]) -> str:
+    """The template of a message, whose fields are all known. labels: those that the alert has."""
+    for field in _FIELD.findall(text):
+        of_label = field.removeprefix("labels.")
+        if of_label != field and of_label not in labels:
+            raise refused("message", f"{{{field}}}: the alert has no such label, only {', '.join(labels)}")
+        if of_label == field and field not in FIELDS:
+            known = ", ".join(f"{{{name}}}" for name in FIELDS)
+            raise refused("message", f"{{{field}}} is none of {known} and {{labels.<name>}}")
+    return text
+
+
+def inhibitors_of(text: str | None) -> tuple[Matcher, ...]:
+    """The matchers of the alerts that inhibit this one."""
+    return () if text is None else matchers_of(text, "inhibited_by")
+
+
+def matchers_of(text: str, member: str) -> tuple[Matcher, ...]:
+    """Matchers on the labels of alerts, at least one."""
+    try:
+        found = matchers.parse(text.strip())
+    except BadQuery as error:
+        raise refused(member, str(error)) from None
+    if not found:
+        raise refused(member, 'at least one matcher is needed; {alert=~".+"} is of every alert')
+    return found
+
+
+def mute_of(mute: Mute, member: str) -> MuteTime:
+    """A mute time."""
+    days = WEEK if mute.days is None else mute.days
+    try:
+        zones.find(mute.tz or "UTC")
+    except BadQuery as error:
+        raise refused(f"{member}.tz", str(error).removeprefix("tz: ")) from None
+    return MuteTime(
+        tuple(sorted({WEEK.index(day) for day in days})), _minutes(mute.begin), _minutes(mute.end), mute.tz or "UTC"
+    )
+
+
+def _minutes(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])
