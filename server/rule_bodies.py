@@ -21,6 +21,8 @@ MAX_CHANNELS = 10
 MAX_MUTES = 20
 MAX_GROUPS = 10_000
 MAX_LISTED = 30
+MIN_BUDGET, MAX_BUDGET = 0.001, 10.0
+"""False alarms per series and day."""
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -84,18 +86,21 @@ class Mute(BaseModel):
     tz: str | None = Field(None, max_length=64, description="IANA time zone; UTC", examples=["Europe/Berlin"])
 
 
-class AlertMembers(BaseModel):
-    """What can be said of an alert. A member that is not known is refused: what it asks for would not happen."""
-
+class _Given(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: Text | None = Field(None, examples=["High error rate"])
-    enabled: StrictBool | None = None
-    alert_type: Kind | None = Field(None, description="threshold where absent; `rate` is rate_of_change")
-    metric_name: Text | None = Field(None, description="what to watch: this, or `query`, or `query_id`")
-    query: QueryBody | None = Field(None, description="a query without a step, whose range ends now")
-    query_id: Text | None = Field(None, description="a saved query of that kind")
-    filters: dict[str, Any] | None = Field(None, description="as of a query", max_length=MAX_LABELS)
+    def members(self) -> dict[str, Any]:
+        """Those that were given, as JSON has them."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+    def changes(self) -> dict[str, Any]:
+        """The same, and None for those that were given as null."""
+        return dict.fromkeys(self.model_dump(by_alias=True, exclude_unset=True)) | self.members()
+
+
+class AlertOptions(_Given):
+    """What can be said of an alert besides what it watches and which way."""
+
     aggregation: str | None = Field(
         None, max_length=200, description="as of a query; each arriving value counts by itself where there is none",
         examples=["average", "percentile_95"],
@@ -104,16 +109,9 @@ class AlertMembers(BaseModel):
     group_by: list[LabelName] | None = Field(
         None, max_length=MAX_GROUP_LABELS, description="labels; each of their combinations is an alert of its own"
     )
-    condition: Operator | None = Field(None, description="> where absent")
-    threshold: Threshold | None = Field(None, description="of level critical; of warning where that is the severity")
     warning: Threshold | None = Field(None, description="of level warning, before the threshold is reached")
     recovery: Threshold | None = Field(None, description="where the level of `threshold` is left again")
     warning_recovery: Threshold | None = None
-    change_over: Duration | None = Field(None, description="of rate_of_change: back to what the value is compared with")
-    relative: StrictBool | None = Field(None, description="of rate_of_change: in percent of that")
-    budget: Annotated[Threshold, Field(ge=0.001, le=10)] | None = Field(
-        None, description="of anomaly: false alarms per series and day that are put up with; 0.02"
-    )
     hold: DurationOrNone | None = Field(None, alias="for", description="how long it has to be so before it fires; 0s")
     keep_firing_for: DurationOrNone | None = Field(None, description="how long it fires on when it is no longer so; 0s")
     no_data: Meaning | None = Field(None, description="what no data mean: nothing is wrong, no change, or an alert")
@@ -138,16 +136,37 @@ class AlertMembers(BaseModel):
     )  # fmt: skip
     mute: list[Mute] | None = Field(None, max_length=MAX_MUTES, description="when nothing is told of it")
 
-    def members(self) -> dict[str, Any]:
-        """Those that were given, as JSON has them."""
-        return self.model_dump(by_alias=True, exclude_none=True)
 
-    def changes(self) -> dict[str, Any]:
-        """The same, and None for those that were given as null."""
-        return dict.fromkeys(self.model_dump(by_alias=True, exclude_unset=True)) | self.members()
+class AlertMembers(AlertOptions):
+    """What can be said of an alert. A member that is not known is refused: what it asks for would not happen."""
+
+    name: Text | None = Field(None, examples=["High error rate"])
+    enabled: StrictBool | None = None
+    alert_type: Kind | None = Field(None, description="threshold where absent; `rate` is rate_of_change")
+    metric_name: Text | None = Field(None, description="what to watch: this, or `query`, or `query_id`")
+    query: QueryBody | None = Field(None, description="a query without a step, whose range ends now")
+    query_id: Text | None = Field(None, description="a saved query of that kind")
+    filters: dict[str, Any] | None = Field(None, description="as of a query", max_length=MAX_LABELS)
+    condition: Operator | None = Field(None, description="> where absent")
+    threshold: Threshold | None = Field(None, description="of level critical; of warning where that is the severity")
+    change_over: Duration | None = Field(None, description="of rate_of_change: back to what the value is compared with")
+    relative: StrictBool | None = Field(None, description="of rate_of_change: in percent of that")
+    budget: Annotated[Threshold, Field(ge=MIN_BUDGET, le=MAX_BUDGET)] | None = Field(
+        None, description="of anomaly: false alarms per series and day that are put up with; 0.02"
+    )
 
 
 class NewAlert(AlertMembers):
     """Body of POST /api/alerts. A member that is not known is refused: what it asks for would not happen."""
 
     name: Text = Field(examples=["High error rate"])
+
+
+class Template(AlertOptions):
+    """What an alert can be made of. Further members are those of an alert."""
+
+    condition: str = Field(
+        max_length=4_000, description="metric:name, label matchers if wanted, an operator, a number",
+        examples=["metric:api_errors_total > 100"],
+    )  # fmt: skip
+    description: str | None = Field(None, max_length=1_000)

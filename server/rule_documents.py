@@ -15,13 +15,12 @@ from engine.aggregates import Registry
 from engine.query.value import UNITS, parse_duration
 from engine.rules.model import ANOMALY, CHANGE, FIRE, IGNORE, KEEP, NO_DATA, THRESHOLD, Rule
 from server.questions import SavedQueries
-from server.rule_bodies import AlertMembers, NewAlert, is_nothing
+from server.rule_bodies import MAX_BUDGET, MIN_BUDGET, AlertMembers, NewAlert, is_nothing
 from server.rule_parts import OWN_LABELS, channels_of, inhibitors_of, labels_of, message_of, mute_of
 from server.rule_queries import query_of, refused
 
 MIN_REPEAT = UNITS["m"]
-BUDGET, MIN_BUDGET, MAX_BUDGET = 0.02, 0.001, 10.0
-"""False alarms per series and day."""
+BUDGET = 0.02
 _COMPARING = (THRESHOLD, CHANGE)
 _KINDS_OF = {
     "condition": (*_COMPARING, ANOMALY), "threshold": (*_COMPARING, ANOMALY), "warning": _COMPARING,

@@ -28,6 +28,7 @@ _TARGETS = {
     "webhook": (r"https?://[^\s/?#]+\S*", "an address, such as webhook:https://example.com/hook"),
 }
 """Kind of channel -> (pattern of what may stand after the colon, the same in words)."""
+KINDS_OF_CHANNELS = tuple(_TARGETS)
 
 
 def channels_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -38,14 +39,14 @@ def channels_of(names: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def check_channel(name: str) -> None:
-    """Whether there can be a channel of this name. Raises ApiError bad_request."""
+def check_channel(name: str, member: str = "notification_channels") -> None:
+    """Whether there can be a channel of this name. Raises ApiError bad_request that names the member."""
     kind, colon, target = name.partition(":")
     if kind not in _TARGETS:
-        raise refused("notification_channels", f"{name[:100]!r} is none of {', '.join(_TARGETS)}")
+        raise refused(member, f"{name[:100]!r} is none of {', '.join(KINDS_OF_CHANNELS)}")
     pattern, words = _TARGETS[kind]
     if colon and re.fullmatch(pattern, target) is None:
-        raise refused("notification_channels", f"after {kind}: stands {words}; got {name[:100]!r}")
+        raise refused(member, f"after {kind}: stands {words}; got {name[:100]!r}")
 
 
 def labels_of(given: Mapping[str, str], group_by: Iterable[str]) -> Labels:

@@ -13,8 +13,8 @@ from engine.query.value import parse_duration
 from server.api import alert_views as views
 from server.api.alert_models import Asked, EpisodeOf, GroupState, Preview
 from server.api.alerting import Alerting, Replayed
-from server.api.alerts import SavedAlerts
 from server.api.http import check_parameters, read_model, route, whole_number
+from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError

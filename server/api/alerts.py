@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.aggregates import Registry
-from engine.errors import EngineError
-from engine.rules.model import CHANGE, THRESHOLD, Rule
 from server.api import alert_views as views
 from server.api.alert_models import Alert, ChangedAlert, PatchedAlert
 from server.api.alerting import Alerting, Channels
-from server.api.documents import Documents
-from server.api.http import as_api_error, check_parameters, json_answer, read_model, route, switch
+from server.api.http import check_parameters, json_answer, read_model, route, switch
 from server.api.models import Deleted
+from server.api.saved_alerts import SavedAlerts, completed
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
-from server.questions import SavedQueries
 from server.rule_bodies import AlertMembers, NewAlert
-from server.rule_documents import parse_rule
-from server.store import Store
-from server.wire.times import format_time
 
-KIND = "alert"
-MAX_SAVED = 10_000
-MAX_BYTES = 32 * 1024
-"""Of one alert as JSON; with MAX_SAVED it bounds what is held in memory."""
 STATES = ("inactive", "pending", "firing", "disabled")
-_OWN = ("id", "created_at", "updated_at", "version")
 
 REFUSED = ("bad_query", "bad_time_range", "not_found", "conflict", "store_unavailable")
 EXAMPLES = {
@@ -82,67 +68,6 @@ DISABLE = Spec("Switch an alert off; what fires is resolved", "alert", answer=Al
 DELETE = Spec("Delete an alert", "alert", answer=Deleted, errors=("not_found", "store_unavailable"))
 
 
-class SavedAlerts(Documents):
-    """The saved alerts. registry, queries: what their queries rest on."""
-
-    def __init__(self, store: Store, registry: Registry, queries: SavedQueries) -> None:
-        super().__init__(store, KIND, MAX_SAVED, MAX_BYTES)
-        self._registry, self._queries = registry, queries
-
-    def rule(self, document: Mapping[str, Any]) -> Rule:
-        """The rule of a document or of a body. Raises ApiError and BadQuery."""
-        return parse_rule(document, self._registry, self._queries)
-
-    def name(self, alert_id: str) -> str:
-        """What an alert is called; "" where there is none."""
-        return str(self._documents.get(alert_id, {}).get("name", ""))
-
-    async def save(self, members: dict[str, Any]) -> dict[str, Any]:
-        """Saves an alert for good and returns it. Raises ApiError, and BadQuery, for one that cannot be."""
-        self.rule(members)
-        now = _now()
-        return await self.add({"created_at": now, "updated_at": now, "version": 1, **_complete(members)})
-
-    async def change(self, alert_id: str, members: dict[str, Any], known: int | None, whole: bool) -> dict[str, Any]:
-        """Replaces an alert (whole), or some of its members, for good. known: the version that it rests on.
-
-        Raises ApiError and BadQuery for an alert that cannot be, not_found, and conflict when it has been changed.
-        """
-
-        def changed(before: dict[str, Any]) -> dict[str, Any]:
-            version = before.get("version", 1)
-            if known not in (None, version):
-                message = "somebody has changed this alert since it was read; read it again before changing it"
-                raise ApiError("conflict", message, details={"version": version})
-            kept = {} if whole else _given(before)
-            after = {name: value for name, value in {**kept, **members}.items() if value is not None}
-            if members.keys() != {"enabled"}:  # what can no longer be read can still be switched off
-                self.rule(after)
-            after = _complete(after)
-            if after == _given(before):
-                return before
-            own = {"id": alert_id, "created_at": before["created_at"], "updated_at": _now(), "version": version + 1}
-            return {**own, **after}
-
-        return await self.update(alert_id, changed)
-
-
-def _now() -> str:
-    return format_time(time.time_ns() // 1_000_000)
-
-
-def _given(document: dict[str, Any]) -> dict[str, Any]:
-    """What people have said of an alert."""
-    return {name: value for name, value in document.items() if name not in (*_OWN, "last_triggered")}
-
-
-def _complete(members: dict[str, Any]) -> dict[str, Any]:
-    """With what S4's clients expect to read, given or not."""
-    kind = members.get("alert_type", THRESHOLD)
-    compared = {"condition": ">"} if kind in (THRESHOLD, CHANGE) else {}
-    return {"enabled": True, "alert_type": kind, **compared, "notification_channels": [], **members}
-
-
 class AlertAnswers:
     """Alerts as they are answered."""
 
@@ -151,23 +76,13 @@ class AlertAnswers:
 
     def shown(self, document: dict[str, Any]) -> dict[str, Any]:
         """A document, and where the alert stands."""
-        id = document["id"]
+        id, document = document["id"], completed(document)
         now = views.standing(self.alerting.book, self.alerting.readings(id), document)
-        unread = self._fault(document) if now["evaluated_at"] is None and "query_id" in document else None
         problems = [self.channels.problem(name) for name in document["notification_channels"]]
-        older = {"updated_at": document["created_at"], "version": 1}
         return {
-            **older, **document, **now, "error": now["error"] or unread,
+            **document, **now, "error": self.saved.fault(id) or now["error"],
             "warnings": [problem for problem in problems if problem is not None],
         }  # fmt: skip
-
-    def _fault(self, document: dict[str, Any]) -> str | None:
-        """Why an alert is no rule any more, as where its saved query is gone."""
-        try:
-            self.saved.rule(document)
-        except (ApiError, EngineError) as error:
-            return as_api_error(error).message
-        return None
 
 
 def routes(answers: AlertAnswers, gate: Gate) -> list[Route]:
@@ -183,7 +98,7 @@ def routes(answers: AlertAnswers, gate: Gate) -> list[Route]:
         enabled_only, state = switch(request, "enabled_only"), request.query_params.get("state")
         if state not in (None, *STATES):
             raise ApiError("bad_request", f"state must be one of {', '.join(STATES)}")
-        found = [shown(each) for each in saved.all() if each["enabled"] or not enabled_only]
+        found = [shown(each) for each in saved.all() if each.get("enabled", True) or not enabled_only]
         return [each for each in found if state in (None, each["state"])]
 
     async def one(request: Request) -> Any:

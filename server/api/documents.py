@@ -46,7 +46,7 @@ class Documents:
             self._documents.pop(id, None)
         else:
             self._documents[id] = decode_json(body)
-        self.noticed(id)
+        self._notice(id)
 
     def all(self) -> list[dict[str, Any]]:
         """All of them, oldest first."""
@@ -83,8 +83,12 @@ class Documents:
             self.find(id)
             await asyncio.to_thread(self._store.delete_document, self._kind, id)
             self._documents.pop(id, None)
-            self.noticed(id)
+            self._notice(id)
             await self.changed(self._kind, id)
+
+    def _notice(self, id: str) -> None:
+        """One has been saved or deleted."""
+        self.noticed(id)
 
     async def _write(self, document: dict[str, Any]) -> dict[str, Any]:
         encoded = encode(document)
@@ -93,6 +97,6 @@ class Documents:
             raise ApiError("body_too_large", message)
         await asyncio.to_thread(self._store.put_document, self._kind, document["id"], encoded)
         self._documents[document["id"]] = document
-        self.noticed(document["id"])
+        self._notice(document["id"])
         await self.changed(self._kind, document["id"])
         return document

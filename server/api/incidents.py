@@ -15,8 +15,8 @@ from engine.rules.model import Incident
 from server.api import alert_views as views
 from server.api.alert_models import IncidentOf
 from server.api.alerting import Alerting
-from server.api.alerts import SavedAlerts
 from server.api.http import check_parameters, read_model, route, switch, whole_number
+from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError

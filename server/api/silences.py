@@ -18,7 +18,7 @@ from server.api.models import Deleted, Time
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
-from server.questions import Moment
+from server.questions import FIRST, LAST, Moment
 from server.rule_bodies import Duration
 from server.rule_parts import matchers_of
 from server.store import Store
@@ -137,9 +137,12 @@ def _interval(body: NewSilence, now: int) -> tuple[int, int]:
 
 def _time(member: str, value: str | int | float) -> int:
     try:
-        return parse_time(value)
+        found = parse_time(value)
     except ValueError as error:
         raise ApiError("bad_request", f"{member}: {error}") from None
+    if not FIRST <= found <= LAST:
+        raise ApiError("bad_request", f"{member}: {value!r:.80} is not between 1970 and 2200")
+    return found
 
 
 def _state(document: dict[str, Any], now: int) -> str:
