@@ -82,7 +82,7 @@ class Mute(BaseModel):
         None, min_length=1, max_length=7, description="on which it begins; all where absent"
     )
     begin: TimeOfDay = Field(alias="from", examples=["22:00"])
-    end: TimeOfDay = Field(alias="to", description="on the next day, unless it is later than `from`", examples=["06:00"])
+    end: TimeOfDay = Field(alias="to", description="of the next day, unless later than `from`", examples=["06:00"])
     tz: str | None = Field(None, max_length=64, description="IANA time zone; UTC", examples=["Europe/Berlin"])
 
 

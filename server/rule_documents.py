@@ -1,7 +1,6 @@
 """The document of an alert, read into a rule: what its members mean together, and which of them contradict.
 
-    body (rule_bodies: shapes) ─▶ query (rule_queries) ─┐
-                               ─▶ parts (rule_parts) ───┴─▶ engine.rules.model.Rule
+body (rule_bodies: shapes) ─▶ query (rule_queries), parts (rule_parts) ─▶ engine.rules.model.Rule
 """
 
 from __future__ import annotations
@@ -48,12 +47,13 @@ def parse_rule(document: Mapping[str, Any], registry: Registry, saved: SavedQuer
     query, each = query_of(body, kind, registry, saved)
     _check_silence(body, kind, each)
     if kind == CHANGE and body.change_over is None:
-        raise refused("change_over", "an alert of type rate_of_change needs it: back to what the value is compared with")
+        raise refused("change_over", "an alert of type rate_of_change needs it: back to what it is compared with")
     if body.repeat_interval is not None and parse_duration(body.repeat_interval) < MIN_REPEAT:
         raise refused("repeat_interval", "it is shorter than 1m")
     labels = labels_of(body.labels or {}, query.group_by)
-    known = (*query.group_by, *(name for name, _ in labels), *OWN_LABELS)
-    more = {
+    # Where each arriving value counts and no labels are named, every series is a group, with all its labels.
+    known = None if each and not query.group_by else (*query.group_by, *(name for name, _ in labels), *OWN_LABELS)
+    more: dict[str, Any] = {
         "hold": _ms(body.hold), "keep": _ms(body.keep_firing_for), "silence_after": _ms(body.no_data_after),
         "over": _ms(body.change_over), "repeat": _ms(body.repeat_interval), "interval": _ms(body.update_interval),
         "on_no_data": _MEANINGS.get(body.no_data or ""), "on_error": _MEANINGS.get(body.on_error or ""),
@@ -88,7 +88,7 @@ def _check_silence(body: AlertMembers, kind: str, each: bool) -> None:
     if body.no_data_after is not None and body.no_data in (None, "ok"):
         raise refused("no_data_after", "no data mean nothing here; say with no_data what they mean, keep or alert")
     if each and body.no_data == "alert" and body.no_data_after is None:
-        raise refused("no_data", "where each arriving value counts by itself there is no window; give no_data_after too")
+        raise refused("no_data", "where each arriving value counts by itself it needs no_data_after too")
 
 
 def _levels(body: AlertMembers, kind: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _check_recovery(member: str, recovery: float | None, threshold: float | None
     if recovery is None:
         return
     if threshold is None:
-        raise refused(member, f"it belongs to a {'threshold' if member == 'recovery' else 'warning'}, and there is none")
+        raise refused(member, "there is no threshold that it belongs to")
     if not _SIGN[op]:
         raise refused(member, f"with {op} a level is left where the value is no longer so")
     if (recovery - threshold) * _SIGN[op] > 0:
@@ -138,7 +138,6 @@ def _budget(body: AlertMembers) -> float:
     if body.budget is not None:
         raise refused("budget", "of an anomaly, threshold says it already")
     if not MIN_BUDGET <= body.threshold <= MAX_BUDGET:
-        words = f"of an anomaly it is the number of false alarms per series and day, from {MIN_BUDGET} to {MAX_BUDGET:g}"
-        raise refused("threshold", words)
+        bounds = f"from {MIN_BUDGET} to {MAX_BUDGET:g}"
+        raise refused("threshold", f"of an anomaly it is the number of false alarms per series and day, {bounds}")
     return body.threshold
-

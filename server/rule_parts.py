@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from engine import matchers
 from engine.errors import BadQuery
 from engine.matchers import Matcher
 from engine.model import Labels
 from engine.rules.model import MuteTime
+from engine.rules.template import NAMES, fields, unknown
 from server import zones
 from server.rule_bodies import WEEK, Mute
 from server.rule_queries import refused
 
+LABELS = "labels."
 OWN_LABELS = ("alert", "alert_id", "severity")
 """Labels that every alert has."""
-FIELDS = (
-    "value", "threshold", "group", "name", "severity", "level", "unit", "since", "peak", "condition", "metric",
-    "count", "total",
-)  # fmt: skip
-"""What a message may name, besides `labels.…`."""
-_FIELD = re.compile(r"{([A-Za-z_][\w.-]*)}")
 _TARGETS = {
     "slack": (r"[#@]?[\w.-]{1,80}", "a channel, such as slack:#ops"),
     "email": (r"[^@\s,;:<>\"]{1,64}@[^@\s,;:<>\"]{1,255}", "one address, such as email:ops@example.com"),
@@ -59,15 +55,14 @@ def labels_of(given: Mapping[str, str], group_by: Iterable[str]) -> Labels:
     return tuple(sorted(given.items()))
 
 
-def message_of(text: str, labels: Iterable[str]) -> str:
-    """The template of a message, whose fields are all known. labels: those that the alert has."""
-    for field in _FIELD.findall(text):
-        of_label = field.removeprefix("labels.")
-        if of_label != field and of_label not in labels:
+def message_of(text: str, labels: Collection[str] | None) -> str:
+    """The template of a message, whose fields are all known. labels: those that the alert has, None for any."""
+    for field in unknown(text):
+        known = ", ".join(f"{{{name}}}" for name in NAMES)
+        raise refused("message", f"{{{field}}} is none of {known} and {{labels.<name>}}")
+    for field in fields(text):
+        if field.startswith(LABELS) and labels is not None and field.removeprefix(LABELS) not in labels:
             raise refused("message", f"{{{field}}}: the alert has no such label, only {', '.join(labels)}")
-        if of_label == field and field not in FIELDS:
-            known = ", ".join(f"{{{name}}}" for name in FIELDS)
-            raise refused("message", f"{{{field}}} is none of {known} and {{labels.<name>}}")
     return text
 
 

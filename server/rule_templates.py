@@ -14,30 +14,31 @@ from server.rule_queries import SOURCES, refused
 _CONDITION = re.compile(r"\s*(metric:.*?\S)\s*(>=|<=|==|!=|>|<)\s*([^<>=!{}\"]*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
 
-READY = {
-    "error_rate": Template(
-        condition="metric:streamgauge_http_error_percent > 1", aggregation="average", window="5m", severity="critical",
-        message="{value} % of the requests fail", **{"for": "1m"},
-        description="More than 1 % of the requests are answered with a 5xx. Of another program, name a metric_name that "
-        "holds its percentage.",
-    ),
-    "slow_requests": Template(
-        condition="metric:streamgauge_http_request_duration_seconds > 1", aggregation="percentile_95", window="5m",
-        group_by=["path"], severity="warning", message="One request in twenty takes over {value} s: {group}",
-        description="One request in twenty takes longer than a second, by path. Mind the unit of another metric_name.",
-        **{"for": "1m"},
-    ),
-    "database_errors": Template(
-        condition='metric:streamgauge_http_errors_total{code=~"store_.*"} > 0', aggregation="sum", window="5m",
-        severity="critical", message="{value} requests failed for the store",
-        description="The store cannot be used. Of another program, name a metric_name that counts its errors.",
-    ),
-    "rate_limit_hits": Template(
-        condition='metric:streamgauge_http_errors_total{code="too_many_requests"} > 100', aggregation="sum",
-        window="5m", severity="warning", message="{value} requests were refused for their rate",
-        description="More than 100 requests in five minutes were over a rate limit.",
-    ),
+_READY: dict[str, dict[str, Any]] = {
+    "error_rate": {
+        "condition": "metric:streamgauge_http_error_percent > 1", "aggregation": "average", "window": "5m", "for": "1m",
+        "severity": "critical", "message": "{value} % of the requests fail",
+        "description": "More than 1 % of the requests are answered with a 5xx. Of another program, name a metric_name "
+        "that holds its percentage.",
+    },
+    "slow_requests": {
+        "condition": "metric:streamgauge_http_request_duration_seconds > 1", "aggregation": "percentile_95",
+        "window": "5m", "group_by": ["path"], "for": "1m", "severity": "warning",
+        "message": "One request in twenty takes over {threshold} s, now {value} s: {group}",
+        "description": "One request in twenty takes over a second, by path. Mind the unit of another metric_name.",
+    },
+    "database_errors": {
+        "condition": 'metric:streamgauge_http_errors_total{code=~"store_.*"} > 0', "aggregation": "sum", "window": "5m",
+        "severity": "critical", "message": "{value} requests failed for the store",
+        "description": "The store cannot be used. Of another program, name a metric_name that counts its errors.",
+    },
+    "rate_limit_hits": {
+        "condition": 'metric:streamgauge_http_errors_total{code="too_many_requests"} > 100', "aggregation": "sum",
+        "window": "5m", "severity": "warning", "message": "{value} requests were refused for their rate",
+        "description": "More than 100 requests in five minutes were over a rate limit.",
+    },
 }  # fmt: skip
+READY = {name: Template.model_validate(members) for name, members in _READY.items()}
 """S3's set of alerts, on the server's own numbers. With another metric_name they watch any other program."""
 
 
@@ -48,7 +49,8 @@ def parse_condition(text: str) -> tuple[dict[str, Any], str, int | float]:
     """
     found = _CONDITION.fullmatch(text)
     if found is None:
-        raise refused("condition", f"{text[:200]!r} is not of the kind metric:name > 100, with one of {', '.join(OPERATORS)}")
+        known = " ".join(OPERATORS)
+        raise refused("condition", f"{text[:200]!r} is not of the kind metric:name > 100, with one of {known}")
     target, operator, number = found.groups()
     if _NUMBER.fullmatch(number) is None:
         raise refused("condition", f"after {operator} stands a number and nothing else; got {number[:100]!r}")

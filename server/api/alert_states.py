@@ -36,7 +36,7 @@ HISTORY = Spec(
 )  # fmt: skip
 PREVIEW = Spec(
     "What an alert would have done", "alert",
-    "Replays stored history through the steps that decide and tell. `evaluated` says by which resolution each part was.",
+    "Replays stored history by the steps that decide and tell. `evaluated` says by which resolution each part was.",
     body=Asked, answer=Preview,
     body_examples={
         "threshold": {

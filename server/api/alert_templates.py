@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from engine.errors import EngineError
 from server.api.alert_models import Alert
-from server.api.alerts import REFUSED, AlertAnswers
+from server.api.alert_rules import REFUSED, AlertAnswers
 from server.api.documents import Documents
 from server.api.http import as_api_error, read_model, route
 from server.api.models import Deleted
@@ -70,8 +70,8 @@ LOAD = Spec(
 )  # fmt: skip
 MAKE = Spec(
     "Make an alert of a template", "alert",
-    "The body has what is to be otherwise, such as `metric_name`, `threshold` or `notification_channels`; null leaves a "
-    "member of the template out.",
+    "The body has what is to be otherwise, such as `metric_name`, `threshold` or `notification_channels`; null leaves "
+    "a member of the template out.",
     body=AlertMembers, body_examples={"slack": {"notification_channels": ["slack"]}}, answer=Alert,
     parameters=(_NAME,), errors=REFUSED,
 )  # fmt: skip
