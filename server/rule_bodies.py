@@ -13,9 +13,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from engine.errors import BadQuery
 from engine.query.value import MAX_GROUP_LABELS, parse_duration
+from engine.rules.template import MAX_TEMPLATE
 from server.questions import Number, QueryBody
 
-MAX_MESSAGE = 2_000
+MAX_MESSAGE = MAX_TEMPLATE
 MAX_LABELS = 20
 MAX_CHANNELS = 10
 MAX_MUTES = 20

@@ -149,6 +149,8 @@ def _shown(templates: dict[str, Template]) -> dict[str, Any]:
 
 def _check(answers: AlertAnswers, name: str, template: Template) -> None:
     """Whether an alert can be made of it as it is. Raises ApiError."""
+    if name == "load":
+        raise ApiError("bad_request", "alert_templates.load: this name is taken by the address that loads them")
     try:
         answers.saved.rule(members_of(name, template, {}))
     except (ApiError, EngineError) as error:

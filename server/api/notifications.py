@@ -38,7 +38,7 @@ LISTING = Spec(
 TEST = Spec(
     "Send a test message", "alert", answer=Sent, errors=("not_found", "bad_request", "not_sent"),
     parameters=(
-        Parameter("channel_id", "its name, such as slack or email:ops@example.com", example="slack", where="path"),
+        Parameter("channel_id", "its name, such as slack or email:ops@example.com", where="path"),
         Parameter("target", "what would stand after the colon, where a path cannot hold it"),
     ),
 )  # fmt: skip
@@ -72,7 +72,7 @@ def routes(saved: SavedAlerts, alerting: Alerting, channels: Channels, gate: Gat
         check_channel(name, "target")
         problem = channels.problem(name)
         if problem is not None:
-            raise ApiError("not_sent", problem)
+            raise ApiError("bad_request", problem)
         try:
             ids = await channels.test(name)
         except NotSent as error:
