@@ -105,6 +105,6 @@ def _parsed(asked: dict[str, Any], where: str, registry: Registry) -> Query:
     try:
         return parse_query(parse_body(asked), registry)
     except BadQuery as error:
-        raise BadQuery(f"{where}: {error}") from None
+        raise BadQuery(str(error) if where == "metric_name" else f"{where}: {error}") from None
     except ApiError as error:
         raise ApiError(error.code, f"{where}: {error.message}") from None
