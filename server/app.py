@@ -30,6 +30,7 @@ from engine.query.value import Query
 from server import damage, zones
 from server.answers import Answers
 from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, rejects, status, subscriptions
+from server.api.alerting import Unwatched
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
@@ -204,12 +205,12 @@ class App:
             self.engine, self.store, self.registry, saved, self.pipeline.offset, limits,
             settings.max_query_execution_time, self._asked,
         )  # fmt: skip
-        self.alerts = alerts.SavedAlerts(self.store)
-        kept = await asyncio.to_thread(self.store.list_documents, alerts.KIND)
-        self.alerts.load([decode_json(body) for _, body in kept])
         self.dashboards = dashboards.SavedDashboards(self.store)
-        boards = await asyncio.to_thread(self.store.list_documents, dashboards.KIND)
-        self.dashboards.load([decode_json(body) for _, body in boards])
+        self.alerts = alerts.AlertDocuments(self.store, self.registry, saved)
+        self.documents = [self.dashboards, *self.alerts.all()]
+        for kept in self.documents:
+            await kept.open()
+        self.alerting = Unwatched(self.engine.book)
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         broadcast = Broadcast(self.engine, self.hub, self.live)
@@ -243,13 +244,11 @@ class App:
             self.pipeline.gather = GATHER_SECONDS
             self.ownership = Ownership(self.lease, store, self.pipeline, make)
             self.pipeline.subscribers.append(self.ownership.applied)
-        kept: dict[str, Saved] = {KIND: saved, alerts.KIND: self.alerts, dashboards.KIND: self.dashboards}
+        kept: dict[str, Saved] = {KIND: saved, **{each.kind: each for each in self.documents}}
         self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
         members = open_members(self.settings.log, self.name)
         place = f"{self.settings.host}:{self.settings.port}"
         self.presence = Presence(members, self.role, place, self.pipeline, self.ownership)
-        for documents in (saved, self.alerts, self.dashboards):
-            documents.changed = self.shared.changed
         saved.deleted = self.live.deleted
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
@@ -265,7 +264,7 @@ class App:
                 lambda: self.backlog.trouble,
             ),
             *queries.routes(self.answers, gate, self.live.deleted),
-            *alerts.routes(self.alerts, gate),
+            *alerts.routes(self.alerts, self.alerting, self.alerting, gate),
             *dashboards.routes(self.dashboards, gate),
             *data.routes(self.answers, self.store, gate),
             *rejects.routes(self.answers, gate, lambda kind, lines: self.ingest.send_again(kind, lines)),
@@ -279,7 +278,7 @@ class App:
     def _more_stats(self) -> dict[str, int]:
         stats = self.hub.stats()
         subscriptions = stats.get("subscriptions", 0)
-        kept = {"total_alerts": len(self.alerts), "total_dashboards": len(self.dashboards)}
+        kept = {"total_alerts": len(self.alerts.alerts), "total_dashboards": len(self.dashboards)}
         return {**kept, "active_subscriptions": subscriptions, **stats}
 
     async def _asked(self, query: Query) -> None:

@@ -27,7 +27,7 @@ _MAX_HOSTS = 64
 _OPEN_FOR_POST = ("/api/metrics", "/api/events", "/api/query")
 _OPEN = ("/api/queries", "/api/subscriptions")
 _PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
     (
         b"access-control-allow-headers",
         b"Authorization, Content-Type, Content-Encoding, Idempotency-Key, X-API-Key",

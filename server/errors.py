@@ -46,6 +46,7 @@ CODES: dict[str, Code] = {
     "too_many_requests": Code(429, 4429, True, "Faster than the limit; wait as long as Retry-After says"),
     "too_many_subscriptions": Code(429, 4429, False, "The connection has MAX_SUBSCRIPTIONS already"),
     "internal": Code(500, 1011, False, "A fault of the server; its log has more"),
+    "not_sent": Code(502, 4502, True, "The far side of a channel did not take the message; it says why"),
     "too_many_connections": Code(503, 1013, True, "MAX_WEBSOCKET_CONNECTIONS are open, or no file descriptor is left"),
     "log_full": Code(503, 1013, True, "The log is at LOG_MAX_BYTES; nothing was taken"),
     "log_unavailable": Code(503, 1013, True, "The log cannot be written; nothing is known to be taken"),

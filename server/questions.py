@@ -47,6 +47,16 @@ def _moment(value: Any) -> Any:
 
 Moment = Annotated[str | int | float, BeforeValidator(_moment)]
 """A time as people write it."""
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+"""A JSON number: no text that looks like one."""
 FIRST, LAST = 0, 7_258_118_400_000
 """A query can name times from 1970 to 2200, in ms: nothing else is kept, and a step beyond stays a time."""
 

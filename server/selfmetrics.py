@@ -47,6 +47,7 @@ METRICS = {
     for name, metric in {
         "http_requests_total": Metric(COUNTER, "", "Requests answered, by method, route template and status"),
         "http_errors_total": Metric(COUNTER, "", "Errors answered, by code and by kind: CLIENT_ERROR, INTERNAL_ERROR"),
+        "http_error_percent": Metric(GAUGE, "%", "Of the requests since the reading before, those answered with 5xx"),
         "http_request_duration_seconds": Metric(
             TIMER, "s", "Seconds from a request to its answer; of many, a sample of the newest"
         ),
@@ -141,6 +142,8 @@ class SelfMetrics:
         """Accepted rows that were our own."""
         self._lag = Ring()
         self._latest = 0.0
+        self._answered = self._failed = 0
+        """Requests at the last reading, and those of them that were answered with 5xx."""
         # What the ledger counted before this process is no news.
         self._sent |= {(name, labels): value for name, value, labels in self._rows()}
         self._reported = self._ledger()
@@ -214,9 +217,19 @@ class SelfMetrics:
             yield "http_request_bytes_total", tally.received, route
             yield "http_response_bytes_total", tally.sent, route
             yield from (("http_request_duration_seconds", seconds, route) for seconds in tally.durations.take())
+        yield from self._error_percent()
         for (code, status), count in sorted(self._sources.counts.errors.items()):
             kind = "INTERNAL_ERROR" if status >= 500 else "CLIENT_ERROR"
             yield "http_errors_total", count, (("code", code), ("kind", kind))
+
+    def _error_percent(self) -> Iterator[Reading]:
+        """Nothing where nobody has asked since."""
+        tallies = self._sources.counts.tallies.values()
+        answered = sum(sum(tally.statuses) for tally in tallies)
+        failed = sum(sum(tally.statuses[500:]) for tally in tallies)
+        if answered > self._answered:
+            yield "http_error_percent", 100 * (failed - self._failed) / (answered - self._answered), ()
+        self._answered, self._failed = answered, failed
 
     def _rows(self) -> Iterator[Reading]:
         ledger = self._sources.engine.ledger

@@ -17,6 +17,7 @@ from typing import Protocol
 from engine.engine import Delivery
 from engine.flushes import DONE, OWNER
 from engine.model import Entry, Mark
+from server.changes import Changed
 from server.errors import ApiError
 from server.hub import Hub
 from server.log import LogDamaged, LogError
@@ -32,6 +33,9 @@ RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 2.0
 class Saved(Protocol):
     """Documents of one kind, in memory."""
 
+    changed: Changed
+    """Told of each that is saved or deleted here."""
+
     def reload(self, id: str, body: bytes | None) -> None:
         """One has been saved, or, with None, deleted, by another process."""
 
@@ -43,6 +47,8 @@ class Shared:
         self, pipeline: Pipeline, store: SharedStore, hub: Hub, saved: dict[str, Saved], stored: Callable[[], None]
     ) -> None:
         self._pipeline, self._store, self._hub, self._saved, self._stored = pipeline, store, hub, saved, stored
+        for documents in saved.values():
+            documents.changed = self.changed
         pipeline.before_marks = self.before
         pipeline.subscribers.append(self.applied)
 

@@ -77,7 +77,9 @@ DOORS = {
         *("server/app.py", "server/auth.py", "server/ingest/over_http.py", "server/api/"),
         "server/hub/endpoint.py",
     ),
-    "pydantic": ("server/config.py", "server/setting_kinds.py", "server/questions.py", "server/api/"),
+    "pydantic": (
+        *("server/config.py", "server/setting_kinds.py", "server/questions.py", "server/rule_", "server/api/"),
+    ),
     "pydantic_settings": ("server/config.py",),
     "dotenv": ("server/config.py",),
     "numpy": ("engine/", "server/"),

@@ -16,10 +16,11 @@ from starlette.routing import Route
 
 from server.api.documents import Documents
 from server.api.http import check_parameters, json_answer, read_model, route
-from server.api.models import Deleted, Number
+from server.api.models import Deleted
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
+from server.questions import Number
 from server.store import Store
 from server.wire.times import format_time, parse_time
 
@@ -147,8 +148,8 @@ class SavedDashboards(Documents):
         """
         if body.id not in (None, dashboard_id):
             raise ApiError("bad_request", "id: it is another than the one in the path")
-        async with self._writing:
-            before = self.find(dashboard_id)
+
+        def changed(before: dict[str, Any]) -> dict[str, Any]:
             if known is not None and known != before["updated_at"]:
                 newest = {"updated_at": before["updated_at"]}
                 message = "somebody has changed this dashboard since it was read; read it again before changing it"
@@ -156,7 +157,9 @@ class SavedDashboards(Documents):
             # Two changes within one millisecond must not look like one.
             now = max(time.time_ns() // 1_000_000, parse_time(before["updated_at"]) + 1)
             own = {"id": dashboard_id, "created_at": before["created_at"], "updated_at": format_time(now)}
-            return await self._write({**own, **body.model_dump(exclude={"id", "created_at", "updated_at"})})
+            return {**own, **body.model_dump(exclude={"id", "created_at", "updated_at"})}
+
+        return await self.update(dashboard_id, changed)
 
 
 def routes(dashboards: SavedDashboards, gate: Gate) -> list[Route]:

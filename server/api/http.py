@@ -100,6 +100,14 @@ def whole_number(request: Request, name: str, default: int, low: int, high: int)
     return int(text)
 
 
+def switch(request: Request, name: str) -> bool | None:
+    """A query parameter that is true or false; None where it is not given."""
+    text = request.query_params.get(name, "").lower()
+    if name in request.query_params and text not in ("true", "false", "1", "0"):
+        raise ApiError("bad_request", f"{name} must be true or false")
+    return text in ("true", "1") if text else None
+
+
 def as_api_error(error: Exception) -> ApiError:
     """What a handler's exception means to the caller."""
     if isinstance(error, ApiError):

@@ -5,22 +5,13 @@ The bodies that are checked by a model have it where they are read: `server.ques
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from server.errors import CODES
 from server.questions import Moment, QueryBody
 
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")
-    return value
-
-
-Number = Annotated[int | float, BeforeValidator(_number)]
-"""A JSON number: no text that looks like one."""
 Time = str
 """ISO 8601 UTC with milliseconds."""
 MetricType = Literal["counter", "gauge", "histogram", "timer", "average"]

@@ -38,7 +38,8 @@ _TAGS = {
     "send": "Metrics and events in. An answer means: appended to the log, and applied.",
     "ask": "Queries, and the newest raw rows.",
     "watch": "Results as they change.",
-    "keep": "Documents: dashboards and alerts.",
+    "alert": "Rules, where they stand, whom they tell, and what keeps them from telling.",
+    "keep": "Documents: dashboards.",
     "status": "How the server is, and what became of every row.",
 }
 

@@ -1,0 +1,40 @@
+"""How unusual the watched series are now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from server.api import alert_views as views
+from server.api.alert_models import AnomalyOf
+from server.api.alerting import Alerting
+from server.api.http import check_parameters, route, whole_number
+from server.api.saved_alerts import SavedAlerts
+from server.api.spec import Parameter, Spec
+from server.auth import Gate
+
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}
+LISTING = Spec(
+    "The watched series, the most unusual first", "alert",
+    "Watched is what alerts of type anomaly name. It is advice: what is unusual need not be wrong.",
+    answer=list[AnomalyOf], parameters=(Parameter("limit", "at most so many", _LIMIT),), errors=("bad_request",),
+)  # fmt: skip
+
+
+def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
+    """The route."""
+
+    async def listing(request: Request) -> Any:
+        check_parameters(request, {"limit"})
+        limit = whole_number(request, "limit", 100, 1, 1_000)
+        return [
+            {
+                "alert_id": each.alert, "alert": saved.name(each.alert), "group": dict(each.group),
+                "score": each.score, "value": each.value, "since": views.moment(each.since),
+            }
+            for each in alerting.anomalies()[:limit]
+        ]  # fmt: skip
+
+    return [route("/api/anomalies", listing, "GET", gate, "read", spec=LISTING)]
