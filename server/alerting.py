@@ -6,7 +6,8 @@ Every process has one, as every process knows the book; `run` is for the one tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,31 +20,59 @@ from engine.rules.routing import Decision
 from engine.rules.silence import labels_of, muted
 from server import zones
 from server.answers import Answers
+from server.config import Settings
 from server.errors import ApiError
+from server.hub import Hub
 from server.log import LogError
-from server.notify.compose import Composer
-from server.notify.outbox import Channels, Outbox
+from server.notify.channels import open_channels
+from server.notify.compose import Composer, test_message
+from server.notify.heartbeat import Heartbeat
+from server.notify.outbox import Outbox
 from server.pipeline import Pipeline
 from server.subscribers.alerts import Alerts
-from server.subscribers.alerts_readings import Judge, Readers
+from server.subscribers.alerts_news import AlertNews, Shown
+from server.subscribers.alerts_readings import Readers
 
-Rules = Callable[[], Mapping[str, Rule]]
-Silences = Callable[[int], Iterable[Silence]]
+
+class Saved(Protocol):
+    """The alerts that people have saved."""
+
+    def rules(self) -> Mapping[str, Rule]:
+        """By id, each the same object until it changes."""
+
+    def find(self, id: str) -> dict[str, Any]:
+        """An alert's document."""
+
+
+class Silences(Protocol):
+    """Those that people have saved."""
+
+    def silences(self, now: int) -> Iterable[Silence]:
+        """Those that have not ended by now, ms."""
+
+
+class Documents(Protocol):
+    """All documents of alerting."""
+
+    @property
+    def alerts(self) -> Saved: ...
+    @property
+    def silences(self) -> Silences: ...
 
 
 class Alerting:
-    """One process's part. rules: those there are now, by id, each the same object until it changes; silences: those
-    that have not ended at a moment in ms; url: of the page, for people; flood: messages per channel and minute."""
+    """One process's part."""
 
     def __init__(
-        self, pipeline: Pipeline, answers: Answers, rules: Rules, silences: Silences, channels: Channels, judge: Judge,
-        url: str, flood: int,
-    ) -> None:  # fmt: skip
-        self.pipeline, self._rules, self._silences, self._flood = pipeline, rules, silences, flood
-        self._channels = channels
+        self, pipeline: Pipeline, answers: Answers, documents: Documents, hub: Hub, settings: Settings
+    ) -> None:
+        self.pipeline, self._documents, self._settings = pipeline, documents, settings
+        self._rules = documents.alerts.rules
+        self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
-        self._readers = Readers(self.engine, answers, judge)
-        self._composer = Composer(self.engine, answers, self._values, url)
+        self._readers = Readers(self.engine, answers, self._judge)
+        self._composer = Composer(self.engine, answers, self._values, settings.public_url)
+        self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
         self.alerts: Alerts | None = None
         """Where this process evaluates."""
 
@@ -58,6 +87,7 @@ class Alerting:
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
+        self._news.applied(delivery)
         if self.alerts is not None:
             self.alerts.applied(delivery)
 
@@ -67,8 +97,9 @@ class Alerting:
         submit = self.pipeline.submit
         self.alerts = Alerts(self.engine, self._readers, submit, self._rules, fence)
         outbox = Outbox(
-            self.engine, submit, self._rules, self._channels, self._decide, self._composer.compose, self._flood, fence
-        )
+            self.engine, submit, self._rules, self.channels, self._decide, self._composer.compose,
+            self._settings.alert_flood, fence,
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.alerts.run(), name="evaluate alerts")
@@ -77,6 +108,17 @@ class Alerting:
             raise errors.exceptions[0] from errors
         finally:
             self.alerts = None
+
+    async def beat(self, trouble: Callable[[], str]) -> None:
+        """The dead man's switch, where there is one: beats while all is well; for ever. trouble: "" for none."""
+        url = self._settings.heartbeat_url.get_secret_value()
+        if not url:
+            await asyncio.Event().wait()
+        await Heartbeat(url, self._settings.heartbeat_interval, lambda: trouble() or None).run()
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self.channels.close()
 
     # what the API asks
 
@@ -98,13 +140,43 @@ class Alerting:
         """Nothing is told of an incident until then, ms; 0 ends that."""
         await self._say(command("snooze", incident=incident_id, who=who, until=until))
 
+    async def preview(self, rule: Rule, span: int) -> Any:
+        """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
+        raise ApiError("not_found", "not built")
+
+    def anomalies(self) -> Sequence[Any]:
+        """The watched series, the most unusual first."""
+        return ()
+
+    def problem(self, channel: str) -> str | None:
+        """Why nothing can be sent by a channel; None where it can."""
+        return self.channels.problem(channel)
+
+    def target(self, channel: str) -> str:
+        """Where its messages go, without secrets; "" where that is not known."""
+        return self.channels.listed([channel])[0].target
+
+    async def test(self, channel: str) -> Mapping[str, str]:
+        """Sends a test message; what the far side calls it. Raises NotSent, and ApiError for no such channel."""
+        found = self.channels.find(channel)
+        if found is None:
+            raise ApiError("bad_request", self.channels.problem(channel) or f"there is no channel {channel!r}")
+        return await found.send(test_message(self.pipeline.stamp(), self._settings.public_url), {})
+
     async def _say(self, mark: Mark) -> None:
         try:
             await self.pipeline.submit(Entry(self.pipeline.stamp(), marks=[mark]))
         except LogError as error:
             raise ApiError("log_unavailable", str(error), retry_after=1) from None
 
-    # what the outbox asks
+    # what its parts ask
+
+    async def _judge(self, rule: Rule, at: int) -> Readings | None:
+        return None
+
+    def _shown(self, rule_id: str) -> Shown | None:
+        rule = self._rules().get(rule_id)
+        return None if rule is None else Shown(self._documents.alerts.find(rule_id), rule.query.name)
 
     def _values(self, rule_id: str) -> Mapping[Group, float]:
         watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None
@@ -112,7 +184,7 @@ class Alerting:
 
     def _decide(self, rule: Rule, incident: Incident, channel: str, now: int) -> Decision:
         if self._silenced[0] != now:
-            self._silenced = now, list(self._silences(now))
+            self._silenced = now, list(self._documents.silences.silences(now))
 
         def is_muted(moment: int) -> bool:
             return muted(rule.mute, moment, zones.offset)

@@ -28,9 +28,9 @@ from engine.model import Entry
 from engine.query.plan import Limits as QueryLimits
 from engine.query.value import Query
 from server import damage, zones
+from server.alerting import Alerting
 from server.answers import Answers
 from server.api import alerts, dashboards, data, openapi, page, prometheus, queries, rejects, status, subscriptions
-from server.api.alerting import Unwatched
 from server.api.http import as_api_error, error_answer
 from server.auth import App as Asgi
 from server.auth import CorsApp, Gate, Message, Receive, Send
@@ -50,7 +50,7 @@ from server.pipeline import Pipeline
 from server.presence import Presence
 from server.questions import KIND, SavedQueries
 from server.restoring import joined, restored_engine
-from server.roles import ENGINE, SERVE, Role, process_name
+from server.roles import ENGINE, GATEWAY, SERVE, Role, process_name
 from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
 from server.shared import Saved, Shared
 from server.store import Keeping, SharedStore, Store, StoreError, StoreUnavailable, open_store
@@ -123,6 +123,8 @@ class App:
             ("pipeline", self.pipeline.run()),
             ("ticks", self.pipeline.tick()),
             *(("rollups", each.run()) for each in (self.rollups, self.ownership) if each is not None),
+            *([("alerts", self.alerting.run())] if self.role == SERVE else []),
+            *([("heartbeat", self.alerting.beat(self._trouble))] if self.role != GATEWAY else []),
             *([("lease", self.lease.run())] if self.lease is not None else []),
             *([("presence", self.presence.run())] if self.presence is not None else []),
             ("ready", self._become_ready(opened_in)),
@@ -149,6 +151,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alerting.close()
         if self.presence is not None:
             await self.presence.close()
         if self.rollups is not None:
@@ -210,10 +213,10 @@ class App:
         self.documents = [self.dashboards, *self.alerts.all()]
         for kept in self.documents:
             await kept.open()
-        self.alerting = Unwatched(self.engine.book)
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         broadcast = Broadcast(self.engine, self.hub, self.live)
+        self.alerting = Alerting(self.pipeline, self.answers, self.alerts, self.hub, settings)
         parts = self.engine, self.store, self.log, self.backlog
         bounds: dict[str, Any] = {
             "interval": settings.checkpoint_interval, "max_events": settings.event_buffer_size,
@@ -225,7 +228,7 @@ class App:
             self.pipeline.subscribers = [self.rollups.applied]
         else:
             self._share(lambda fence: OwnersRollups(fence, self.pipeline.submit, *parts, **bounds), saved)
-        self.pipeline.subscribers.append(broadcast.applied)
+        self.pipeline.subscribers += [broadcast.applied, self.alerting.applied]
         self.collector = Collector(self.pipeline)
         routes = self._routes(gate, settings)
         handlers: dict[Any, Any] = {Exception: self._answer_error, HTTPException: self._answer_http}
@@ -242,7 +245,7 @@ class App:
         store = cast(SharedStore, self.store)
         if self.lease is not None:
             self.pipeline.gather = GATHER_SECONDS
-            self.ownership = Ownership(self.lease, store, self.pipeline, make)
+            self.ownership = Ownership(self.lease, store, self.pipeline, make, self.alerting.run)
             self.pipeline.subscribers.append(self.ownership.applied)
         kept: dict[str, Saved] = {KIND: saved, **{each.kind: each for each in self.documents}}
         self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
@@ -274,6 +277,10 @@ class App:
         ]
         table += [*openapi.routes(lambda: table), *page.routes()]
         return table
+
+    def _trouble(self) -> str:
+        """Which part is not well, of those that can fall behind without an end of the process; "" for none."""
+        return self.backlog.trouble if self.is_ready else "the log is being replayed"
 
     def _more_stats(self) -> dict[str, int]:
         stats = self.hub.stats()

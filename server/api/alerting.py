@@ -55,7 +55,9 @@ class Anomaly(NamedTuple):
 class Alerting(Protocol):
     """The rules as they are evaluated."""
 
-    book: Book
+    @property
+    def book(self) -> Book:
+        """Where all alerts stand."""
 
     def readings(self, rule_id: str) -> Readings | None:
         """What the newest evaluation of a rule has seen; None where this process has not evaluated it."""

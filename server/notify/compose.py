@@ -18,7 +18,7 @@ from engine.rules.model import CAUSES, CHANGED, FIRED, LEVELS, NO_DATA, RESOLVED
 from server.answers import Answers
 from server.errors import ApiError
 from server.notify import RESOLVED as ENDED
-from server.notify import GroupLine, Message
+from server.notify import TEST, GroupLine, Message
 from server.wire.times import format_time
 
 logger = logging.getLogger("streamgauge.notify")
@@ -90,6 +90,16 @@ class Composer:
         asked = [("open", panel), ("from", format_time(begin)), ("to", format_time(end))]
         asked += [("by", f"{rule.query.group_by[0]}@{panel}")] if rule.query.group_by else []
         return f"{self._url}/?{urlencode(asked)}"
+
+
+def test_message(now: int, url: str) -> Message:
+    """What a channel is tried with."""
+    text = "If you can read this, alerts of this server reach you here."
+    return Message(
+        id=f"test.{now}@streamgauge", kind=TEST, incident=f"test_{now}", rule_id="", rule="Test", severity="info",
+        level="ok", title="Test message of Streamgauge", text=text, condition="a test asked for by hand",
+        threshold=None, unit="", value=None, fired_value=None, peak=None, opened=now, at=now, link=url,
+    )  # fmt: skip
 
 
 def chart_query(rule: Rule, worst: Episode) -> Query:
