@@ -194,7 +194,7 @@ def test_charts() -> None:
         assert _columns(_picture(values, 0.0), BLUE)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.none() | st.floats(), max_size=8), st.none() | st.floats(), st.sampled_from(["ms", *HOSTILE.values()])
 )

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.notify import Message
@@ -45,6 +45,7 @@ messages = st.builds(
 )  # fmt: skip
 
 
+@settings(max_examples=60, deadline=None)
 @given(messages)
 def test_slack_takes_all_and_finds_no_markup(message: Message) -> None:
     for shown in (blocks(message), blocks(message, changes=True)):
@@ -90,6 +91,7 @@ def read(message: Message) -> tuple[EmailMessage, str, str]:
     return found, text.get_content().replace("\r\n", "\n"), page.get_content()
 
 
+@settings(max_examples=60, deadline=None)
 @given(messages)
 def test_mail_holds_no_tag_header_or_address_of_others(message: Message) -> None:
     found, text, page = read(message)
@@ -105,6 +107,7 @@ def test_mail_holds_no_tag_header_or_address_of_others(message: Message) -> None
                     and c not in "\u200c\u200d"]  # fmt: skip
 
 
+@settings(max_examples=60, deadline=None)
 @given(messages)
 def test_a_webhook_gets_everything(message: Message) -> None:
     said = json.loads(body(message))
