@@ -126,7 +126,7 @@ def _severity(rule: Rule, episode: Episode, values: Mapping[Group, float]) -> tu
 def _title(rule: Rule, first: Episode, kind: str, value: float | None, firing: int, total: int) -> str:
     name = rule.name or rule.query.name
     if kind == ENDED:
-        return f"Resolved: {name}"
+        return name
     who = template.group_text(dict(first.group))
     many = f"{firing} of {total}" if firing > 1 else who
     number = template.number(value)

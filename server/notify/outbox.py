@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -153,6 +154,11 @@ class Outbox:
         except NotSent as error:
             await self._write([self._failed(incident, delivery, error, now, said)])
             return
+        except Exception as error:  # a fault of ours: the other alerts and channels must not suffer for it
+            logger.exception("a message of %s to %s failed in a way it should not", incident.id, channel.kind)
+            fault = NotSent(f"a fault of this program: {error!r:.200}", unknown=True)
+            await self._write([self._failed(incident, delivery, fault, now, said)])
+            return
         more = {"revision": decision.revision, "ids": ids, "last": kind == RESOLVED}
         await self._write([command("sent", self._fence, at=now, **more, **said)])
 
@@ -182,4 +188,6 @@ class Outbox:
 
 def message_id(incident: Incident, channel: str, kind: str, delivery: Delivery) -> str:
     """The id of what is told next: the same until it is known to have been taken."""
-    return f"{incident.id}.{delivery.told}.{kind}@{channel}"
+    # A webhook's name may hold a secret in its path.
+    place = channel if ":" not in channel else f"{channel.partition(':')[0]}-{zlib.crc32(channel.encode()):08x}"
+    return f"{incident.id}.{delivery.told}.{kind}@{place}"

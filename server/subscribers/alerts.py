@@ -60,7 +60,7 @@ class Alerts:
         self._arrivals = Arrivals(engine)
         self._awake = asyncio.Event()
         self._second = 0
-        self._evaluated = engine.stamp
+        self._evaluated = 0
         """ms of the newest evaluation."""
         self._next: dict[str, int] = {}
         """Per rule, ms before which it is not evaluated again."""
@@ -90,7 +90,7 @@ class Alerts:
 
     async def evaluate(self) -> None:
         """Evaluates all rules as of now; returns when what has changed is in the log and applied."""
-        at = self._engine.stamp // SECOND * SECOND
+        at = max(self._engine.stamp // SECOND * SECOND, self._evaluated)
         marks = self._follow_rules(at)
         arrived, news = self._arrivals.take(), self._arrivals.take_names()
         if at - self._evaluated > GAP:
@@ -163,8 +163,9 @@ class Alerts:
 
     async def _look_back(self) -> None:
         """The seconds to which whoever evaluated before may not have come."""
-        now, looked = self._engine.stamp // SECOND * SECOND, self._engine.book.looked
-        begin = max(looked, now - MAX_BEFORE * SECOND) if looked else now
+        # What has come within the newest second may not have been looked at, so it is looked at whole.
+        now, looked = -(-self._engine.stamp // SECOND) * SECOND, self._engine.book.looked
+        begin = max(looked, now - MAX_BEFORE * SECOND)
         await self._write(self._follow_rules(begin))
         for at in range(begin + SECOND, now + SECOND, SECOND):
             marks = []

@@ -126,10 +126,10 @@ class Readers:
         query = replace(rule.query, range=1000, group_by=labels)
         columns = {}
         for aggregation in ("min", "max", "first", "last"):
-            groups, columns[aggregation] = await self._values(replace(query, aggregation=aggregation), at)
-        if not len(groups):
-            return None
-        return _readings(rule, at, groups, worst(rule, *columns.values()))
+            groups, columns[aggregation] = await self._values(replace(query, aggregation=aggregation), at - 1)
+        values = worst(rule, *columns.values())
+        known = np.flatnonzero(~np.isnan(values)).tolist()
+        return _readings(rule, at, [groups[row] for row in known], values[known]) if known else None
 
 
 class _Arriving:
