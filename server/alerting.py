@@ -43,6 +43,9 @@ class Saved(Protocol):
     def find(self, id: str) -> dict[str, Any]:
         """An alert's document."""
 
+    def shown(self, document: dict[str, Any], book: Book, readings: Readings | None) -> dict[str, Any]:
+        """A document, and where its alert stands."""
+
 
 class Silences(Protocol):
     """Those that people have saved."""
@@ -175,8 +178,10 @@ class Alerting:
         return None
 
     def _shown(self, rule_id: str) -> Shown | None:
-        rule = self._rules().get(rule_id)
-        return None if rule is None else Shown(self._documents.alerts.find(rule_id), rule.query.name)
+        rule, alerts = self._rules().get(rule_id), self._documents.alerts
+        if rule is None:
+            return None
+        return Shown(alerts.shown(alerts.find(rule_id), self.book, self.readings(rule_id)), rule.query.name)
 
     def _values(self, rule_id: str) -> Mapping[Group, float]:
         watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None

@@ -12,12 +12,13 @@ import pytest
 
 from engine.rules.book import command
 from engine.rules.model import Episode
-from server.api.alerting import Anomaly
+from engine.rules.replay import Pending, Replay
+from engine.rules.replay_messages import Told
+from server.api.alerting import Anomaly, Previewed
 from server.notify import NotSent
 from server.wire.times import format_time
-from tests.alert_support import Api, Told, now, running
+from tests.alert_support import Api, T, now, running
 
-T = 1_700_000_000_000
 A, B, C = (("host", "a"),), (("host", "b"),), (("host", "c"),)
 S4 = {
     "name": "High Error Rate Alert", "metric_name": "api_errors_total", "alert_type": "threshold", "threshold": 100,
@@ -216,19 +217,22 @@ async def test_history_is_newest_first_with_its_values(api: Api) -> None:
 
 
 async def test_a_preview_is_asked_of_the_rule_and_shown(api: Api) -> None:
-    replayed = api.double.replayed
-    replayed.episodes = [Episode("e1", "preview", A, 2, T, T + 1000, resolved=T + 5000, resolved_value=1.0, value=7.0)]
-    replayed.flaps = {A: 2, B: 5, C: 0}
-    replayed.messages = [Told(T + 1000, "firing", "slack", "i1", 1), Told(T + 6000, "resolved", "slack", "i1", 0)]
-    replayed.evaluated = [(T, T + 60_000, 60_000), (T + 60_000, T + 90_000, 5000)]
+    episodes = [
+        Episode("", "", group, 2, at, at, resolved=at + 4000, resolved_value=1.0, value=7.0)
+        for at, group in ((T, A), (T + 9000, B), (T + 20_000, B))
+    ]
+    told = [Told(T, "firing", "slack", "i1", 2, 1, 1), Told(T + 6000, "resolved", "slack", "i1", 0, 0, 1)]
+    replay = Replay(T - 5, episodes, [Pending(A, T, T + 5)], told)
+    api.double.previewed = Previewed(replay, [(T, T + 60_000, 60_000), (T + 60_000, T + 90_000, 5000)])
     shown = await api.call("POST", "/api/alerts/preview", {"alert": S4, "time_range": "30d"})
-    rule, span = api.double.previewed[0]
+    rule, span = api.double.asked[0]
     assert (rule.name, rule.each, span) == (S4["name"], True, 30 * 86_400_000)
-    assert (shown["total_episodes"], shown["total_messages"], shown["took"] >= 0) == (1, 2, True)
+    assert (shown["total_episodes"], shown["total_pending"], shown["total_messages"]) == (3, 1, 2)
+    assert (shown["begin"], shown["took"] >= 0) == (format_time(T - 5), True)
     assert (shown["episodes"][0]["duration"], shown["episodes"][0]["value_at_fire"]) == (4.0, 7.0)
-    assert shown["flaps"] == [{"group": {"host": "b"}, "count": 5}, {"group": {"host": "a"}, "count": 2}]
-    assert [(each["kind"], each["channel"], each["at"]) for each in shown["messages"]] == [
-        ("firing", "slack", format_time(T + 1000)), ("resolved", "slack", format_time(T + 6000))
+    assert shown["flaps"] == [{"group": {"host": "b"}, "count": 2}, {"group": {"host": "a"}, "count": 1}]
+    assert [(each["kind"], each["channel"], each["level"], each["at"]) for each in shown["messages"]] == [
+        ("firing", "slack", "critical", format_time(T)), ("resolved", "slack", "ok", format_time(T + 6000))
     ]  # fmt: skip
     assert [part["resolution"] for part in shown["evaluated"]] == ["1m", "5s"]
     assert (await api.code("POST", "/api/alerts/preview", {"alert": S4, "time_range": "500d"}))[0] == "bad_time_range"
