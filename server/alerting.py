@@ -37,6 +37,9 @@ from server.subscribers.alerts_readings import Readers
 class Saved(Protocol):
     """The alerts that people have saved."""
 
+    noticed: Callable[[str], None]
+    """Told the id of each that is saved or deleted."""
+
     def rules(self) -> Mapping[str, Rule]:
         """By id, each the same object until it changes."""
 
@@ -71,6 +74,7 @@ class Alerting:
     ) -> None:
         self.pipeline, self._documents, self._settings = pipeline, documents, settings
         self._rules = documents.alerts.rules
+        documents.alerts.noticed = self._changed
         self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
         self._readers = Readers(self.engine, answers, self._judge)
@@ -173,6 +177,10 @@ class Alerting:
             raise ApiError("log_unavailable", str(error), retry_after=1) from None
 
     # what its parts ask
+
+    def _changed(self, rule_id: str) -> None:
+        if self.alerts is not None:
+            self.alerts.changed(rule_id)
 
     async def _judge(self, rule: Rule, at: int) -> Readings | None:
         return None

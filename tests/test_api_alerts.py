@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api_support import code
+from tests.api_support import code, post
 from tests.support import Streamgauge
 
 SENT: dict[str, Any] = {
@@ -64,6 +64,33 @@ def test_an_alert_on_a_saved_query(server: Streamgauge) -> None:
     server.call("DELETE", f"/api/queries/{saved['id']}")
     assert saved["id"] in server.call("GET", f"/api/alerts/{made['id']}")["error"]
     assert code(server, "POST", "/api/alerts", body, expect=404) == "not_found"
+
+
+def test_a_value_after_the_answer_fires_and_another_resolves(server: Streamgauge) -> None:  # S4-17, S4-36
+    with server.listen() as client:
+        alert = server.call("POST", "/api/alerts", SENT | {"metric_name": "checked", "threshold": 10}, expect=201)
+        begun = post(server, "checked", 11, type="gauge", tags={"host": "a"})[0]["timestamp"]
+        told = client.until("alert_triggered")
+        assert told["alert"] | {"last_triggered": 0} == told["alert"] | SENT | {
+            "id": alert["id"], "enabled": True, "last_triggered": 0, "metric_name": "checked", "threshold": 10,
+            "state": "firing", "firing": 1,
+        }  # fmt: skip
+        assert (told["metric"]["name"], told["metric"]["value"], told["group"]) == ("checked", 11, {"host": "a"})
+        assert told["level"] == "critical" and told["timestamp"] >= begun[:19]
+        found = server.call("GET", f"/api/alerts/{alert['id']}")
+        assert (found["state"], found["value"]) == ("firing", 11) and found["last_triggered"] == told["fired_at"]
+        [incident] = server.call("GET", f"/api/incidents?open=true&alert_id={alert['id']}")
+        assert incident["id"] == told["incident_id"]
+        acknowledged = server.call("POST", f"/api/incidents/{incident['id']}/acknowledge", {"author": "ada"})
+        assert acknowledged["acknowledged_by"] == "ada"
+        post(server, "checked", 9, type="gauge", tags={"host": "a"})
+        over = client.until("alert_resolved")
+        assert (over["incident_id"], over["metric"]["value"], over["value_at_fire"]) == (incident["id"], 9, 11)
+    [episode] = server.call("GET", f"/api/alerts/{alert['id']}/history")
+    assert (episode["value_at_fire"], episode["peak"], episode["value_at_resolve"]) == (11, 11, 9)
+    [row] = server.call("GET", f"/api/alerts/{alert['id']}/groups")
+    assert (row["group"], row["status"], row["value"]) == ({"host": "a"}, "inactive", 9)
+    assert server.call("POST", f"/api/incidents/{incident['id']}/acknowledge", {}, 409)["detail"]["code"] == "conflict"
 
 
 def test_documents_survive_a_kill(serve: Callable[..., Streamgauge]) -> None:  # S4-43
