@@ -121,8 +121,9 @@ def test_documents_survive_a_kill(serve: Callable[..., Streamgauge]) -> None:  #
 
 def test_what_is_asked_of_nothing(server: Streamgauge) -> None:
     for method, path in (
-        ("GET", "/api/alerts/alert_none"), ("GET", "/api/alerts/alert_none/groups"), ("PATCH", "/api/alerts/alert_none"),
-        ("GET", "/api/alerts/alert_none/history"), ("POST", "/api/alerts/alert_none/enable"),
+        ("GET", "/api/alerts/alert_none"), ("GET", "/api/alerts/alert_none/groups"),
+        ("PATCH", "/api/alerts/alert_none"), ("GET", "/api/alerts/alert_none/history"),
+        ("POST", "/api/alerts/alert_none/enable"),
         ("POST", "/api/alerts/templates/none"), ("POST", "/api/incidents/none/acknowledge"),
         ("GET", "/api/silences/none"), ("POST", "/api/channels/none/test"),
     ):  # fmt: skip
