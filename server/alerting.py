@@ -37,11 +37,17 @@ from server.subscribers.alerts_readings import Readers
 class Saved(Protocol):
     """The alerts that people have saved."""
 
+    noticed: Callable[[str], None]
+    """Told the id of each that is saved or deleted."""
+
     def rules(self) -> Mapping[str, Rule]:
         """By id, each the same object until it changes."""
 
     def find(self, id: str) -> dict[str, Any]:
         """An alert's document."""
+
+    def shown(self, document: dict[str, Any], book: Book, readings: Readings | None) -> dict[str, Any]:
+        """A document, and where its alert stands."""
 
 
 class Silences(Protocol):
@@ -68,6 +74,7 @@ class Alerting:
     ) -> None:
         self.pipeline, self._documents, self._settings = pipeline, documents, settings
         self._rules = documents.alerts.rules
+        documents.alerts.noticed = self._changed
         self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
         self._readers = Readers(self.engine, answers, self._judge)
@@ -171,12 +178,18 @@ class Alerting:
 
     # what its parts ask
 
+    def _changed(self, rule_id: str) -> None:
+        if self.alerts is not None:
+            self.alerts.changed(rule_id)
+
     async def _judge(self, rule: Rule, at: int) -> Readings | None:
         return None
 
     def _shown(self, rule_id: str) -> Shown | None:
-        rule = self._rules().get(rule_id)
-        return None if rule is None else Shown(self._documents.alerts.find(rule_id), rule.query.name)
+        rule, alerts = self._rules().get(rule_id), self._documents.alerts
+        if rule is None:
+            return None
+        return Shown(alerts.shown(alerts.find(rule_id), self.book, self.readings(rule_id)), rule.query.name)
 
     def _values(self, rule_id: str) -> Mapping[Group, float]:
         watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None

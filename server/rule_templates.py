@@ -59,7 +59,7 @@ def parse_condition(text: str) -> tuple[dict[str, Any], str, int | float]:
     except BadQuery as error:
         raise refused("condition", str(error)) from None
     if set(name) & set("<>=!") and '"' not in target.partition("{")[0]:
-        raise refused("condition", f"there is more than one operator; a name like {name[:100]!r} stands in double quotes")
+        raise refused("condition", f"two operators; a name such as {name[:100]!r} stands in double quotes")
     watched = {"query": {"query_string": target}} if matchers else {"metric_name": name}
     return watched, operator, float(number) if set(number) & set(".eE") else int(number)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from starlette.responses import Response
 from engine.aggregates import Registry
 from engine.errors import EngineError
 from engine.rules.book import Book, command, edges
-from engine.rules.model import FIRED, FIRING, RESOLVED, Edge, Episode, Group, Readings, Rule, State
+from engine.rules.model import FIRED, FIRING, RESOLVED, Edge, Group, Readings, Rule, State
+from engine.rules.replay import Replay
 from server.api import alerts
-from server.api.alerting import Anomaly
+from server.api.alerting import Anomaly, Previewed
 from server.api.http import as_api_error, error_answer
 from server.auth import Gate
 from server.config import load_settings
@@ -29,26 +29,8 @@ from server.notify import NotSent
 from server.questions import SavedQueries
 from server.store import Store, open_store
 
-
-@dataclass
-class Told:
-    """A message of a replay."""
-
-    at: int
-    kind: str
-    channel: str
-    incident: str
-    firing: int
-
-
-@dataclass
-class Replayed:
-    """What a preview is told."""
-
-    episodes: list[Episode] = field(default_factory=list)
-    flaps: dict[Group, int] = field(default_factory=dict)
-    messages: list[Told] = field(default_factory=list)
-    evaluated: list[tuple[int, int, int]] = field(default_factory=list)
+T = 1_700_000_000_000
+"""ms, long ago."""
 
 
 class Double:
@@ -57,8 +39,8 @@ class Double:
     def __init__(self) -> None:
         self.book = Book()
         self.seen: dict[str, Readings] = {}
-        self.replayed = Replayed()
-        self.previewed: list[tuple[Rule, int]] = []
+        self.previewed = Previewed(Replay(T), [])
+        self.asked: list[tuple[Rule, int]] = []
         self.unusual: list[Anomaly] = []
         self.problems: dict[str, str] = {}
         self.tested: list[str] = []
@@ -73,9 +55,9 @@ class Double:
     async def snooze(self, incident_id: str, until: int, who: str) -> None:
         self.book.take(command("snooze", incident=incident_id, who=who, until=until))
 
-    async def preview(self, rule: Rule, span: int) -> Replayed:
-        self.previewed.append((rule, span))
-        return self.replayed
+    async def preview(self, rule: Rule, span: int) -> Previewed:
+        self.asked.append((rule, span))
+        return self.previewed
 
     def anomalies(self) -> list[Anomaly]:
         return self.unusual

@@ -196,39 +196,6 @@ def test_statistics(server: Streamgauge) -> None:  # S4-31
     assert "lost" in stats["modes"]["log"] or "loses" in stats["modes"]["log"]
 
 
-def test_alerts_are_kept_and_say_that_nothing_evaluates_them(server: Streamgauge) -> None:  # S4-14..16, S4-19
-    sent = {
-        "name": "High Error Rate Alert",
-        "metric_name": "api_errors_total",
-        "alert_type": "threshold",
-        "threshold": 0,
-        "condition": ">",
-        "notification_channels": ["email", "slack"],
-    }
-    alert = server.call("POST", "/api/alerts", sent, expect=201)
-    assert alert["id"].startswith("alert_") and {name: alert[name] for name in sent} == sent
-    assert (alert["enabled"], alert["last_triggered"], alert["evaluated"]) == (True, None, False)
-    assert "not evaluate" in alert["note"]
-    off = server.call("POST", "/api/alerts", sent | {"enabled": False, "threshold": 0.5}, expect=201)
-    assert server.call("GET", "/api/alerts") == [alert, off]
-    assert server.call("GET", "/api/alerts?enabled_only=true") == [alert]
-    assert server.call("GET", f"/api/alerts/{off['id']}") == off
-    for bad in (
-        {"threshold": "5"},
-        {"threshold": True},
-        {"condition": "=>"},
-        {"alert_type": "guess"},
-        {"name": ""},
-        {"notification_channels": ["pigeon"]},
-        {"for": "5m"},
-        {"enabled": 1},
-    ):
-        assert code(server, "POST", "/api/alerts", sent | bad) == "bad_request"
-    assert code(server, "GET", "/api/alerts?enabled_only=maybe") == "bad_request"
-    server.call("DELETE", f"/api/alerts/{off['id']}")
-    assert code(server, "DELETE", f"/api/alerts/{off['id']}", expect=404) == "not_found"
-
-
 def test_what_is_not_there(server: Streamgauge) -> None:
     assert code(server, "GET", "/api/nothing", expect=404) == "not_found"
     assert code(server, "PUT", "/api/metrics", expect=405) == "method_not_allowed"

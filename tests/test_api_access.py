@@ -206,6 +206,9 @@ def test_data_and_saved_documents_survive_a_restart(serve: Callable[..., Streamg
     server.call("DELETE", f"/api/queries/{gone['id']}")
     alert = {"name": "a", "metric_name": "kept", "threshold": 1, "condition": ">"}
     alert = server.call("POST", "/api/alerts", alert, expect=201)
+    kept = ("id", "name", "metric_name", "threshold", "condition", "enabled", "created_at", "updated_at", "version")
+    silence = {"matchers": '{alert="a"}', "for": "1h", "reason": "kept"}
+    silence = server.call("POST", "/api/silences", silence, expect=201)
     board = server.call("POST", "/api/dashboards", {"name": "kept"}, expect=201)
     server.call("POST", "/api/metrics", METRIC | {"name": "kept"}, 201, Idempotency_Key="once")
     event = server.call("POST", "/api/events", {"event_type": "kept", "properties": {"a": [1]}}, expect=201)
@@ -213,7 +216,9 @@ def test_data_and_saved_documents_survive_a_restart(serve: Callable[..., Streamg
         end()
         server.start()
         assert server.call("GET", "/api/queries") == [query]
-        assert server.call("GET", "/api/alerts") == [alert]
+        [found] = server.call("GET", "/api/alerts")
+        assert {name: found[name] for name in kept} == {name: alert[name] for name in kept}
+        assert server.call("GET", "/api/silences") == [silence]
         assert server.call("GET", "/api/dashboards") == [board]
         assert server.call("GET", "/api/events") == [event]
         repeat = server.call("POST", "/api/metrics", METRIC | {"name": "kept"}, 201, Idempotency_Key="once")

@@ -246,8 +246,9 @@ def test_bodies_that_are_too_large_or_unreadable(tough_server: Streamgauge) -> N
     large = b'{"name": "' + b"a" * LIMIT + b'"}'
     assert refused(tough_server, large, 413)["code"] == "body_too_large"
     assert refused(tough_server, large, 413, "/api/events")["code"] == "body_too_large"
-    for path in ("/api/query", "/api/queries", "/api/alerts", "/api/dashboards", "/api/subscriptions"):
-        assert tough_server.call("POST", path, b"[" + b" " * 300_000, 413)["detail"]["code"] == "body_too_large"
+    for name in ("query", "queries", "alerts", "alerts/preview", "silences", "dashboards", "subscriptions"):
+        found = tough_server.call("POST", f"/api/{name}", b"[" + b" " * 300_000, 413)
+        assert found["detail"]["code"] == "body_too_large"
     assert refused(tough_server, metric(), 415, Content_Encoding="br")["code"] == "unsupported_encoding"
     assert refused(tough_server, metric(), 415, Content_Encoding="gzip, gzip, gzip")["code"] == "unsupported_encoding"
     assert (

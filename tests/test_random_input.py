@@ -143,7 +143,13 @@ def answer_rows(wire: Wire, path: str, rows: list[Any], how: str) -> None:
 @given(
     body=st.one_of(st.binary(max_size=200), st.text(alphabet='[]{}",:0159eE+-.ntf\\u "a', max_size=60).map(str.encode)),
     path=st.sampled_from(
-        [f"/api/{name}" for name in ("metrics", "events", "query", "queries", "alerts", "dashboards", "subscriptions")]
+        [
+            f"/api/{name}"
+            for name in (
+                *("metrics", "events", "query", "queries", "alerts", "dashboards", "subscriptions", "silences"),
+                *("alerts/preview", "alerts/templates/load", "alerts/templates/error_rate"),
+            )
+        ]
     ),
     encoding=st.sampled_from([None, None, "gzip", "deflate", "zstd"]),
 )

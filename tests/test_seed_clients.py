@@ -48,11 +48,11 @@ def test_the_python_client_runs_unmodified(tmp_path: Path) -> None:
         assert "Received: new_metric" in printed
         assert printed.count("Received: realtime_update") >= 10  # one per metric it goes on to send, and the first
 
-        # What it left behind: 110 samples, a query, and an alert that is kept and says that nothing evaluates it.
+        # What it left behind: 110 samples, a query, and an alert.
         ledger = server.call("GET", "/api/ledger")
         assert (ledger["received"], ledger["accepted"], ledger["rejected"]) == (110, 110, {})
         [alert] = server.call("GET", "/api/alerts?enabled_only=true")
-        assert (alert["name"], alert["threshold"], alert["evaluated"]) == ("High Request Rate Alert", 50, False)
+        assert (alert["name"], alert["threshold"], alert["enabled"]) == ("High Request Rate Alert", 50, True)
     finally:
         server.kill()
 

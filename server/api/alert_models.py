@@ -109,11 +109,13 @@ class PreviewMessage(BaseModel):
     kind: Literal["firing", "update", "repeat", "resolved"]
     channel: str
     incident: str
+    level: Level
     firing: int
+    groups: int
 
 
 class Flaps(BaseModel):
-    """How often a group fired only shortly."""
+    """How often a group fired for less than five minutes."""
 
     group: Labels
     count: int
@@ -132,8 +134,10 @@ class EvaluatedPart(BaseModel):
 class Preview(BaseModel):
     """What an alert would have done."""
 
+    begin: Time = Field(description="from when on; later than asked for where that was too much")
     episodes: list[EpisodeOf] = Field(description="oldest first, at most 1000")
     total_episodes: int
+    total_pending: int = Field(description="how often a group was pending and did not fire")
     flaps: list[Flaps] = Field(description="the groups that flapped, the worst first, at most 100")
     messages: list[PreviewMessage] = Field(description="oldest first, at most 1000")
     total_messages: int

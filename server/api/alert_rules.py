@@ -8,12 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from server.api import alert_views as views
 from server.api.alert_models import Alert, ChangedAlert, PatchedAlert
 from server.api.alerting import Alerting, Channels
 from server.api.http import check_parameters, json_answer, read_model, route, switch
 from server.api.models import Deleted
-from server.api.saved_alerts import SavedAlerts, completed
+from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
@@ -76,13 +75,9 @@ class AlertAnswers:
 
     def shown(self, document: dict[str, Any]) -> dict[str, Any]:
         """A document, and where the alert stands."""
-        id, document = document["id"], completed(document)
-        now = views.standing(self.alerting.book, self.alerting.readings(id), document)
-        problems = [self.channels.problem(name) for name in document["notification_channels"]]
-        return {
-            **document, **now, "error": self.saved.fault(id) or now["error"],
-            "warnings": [problem for problem in problems if problem is not None],
-        }  # fmt: skip
+        shown = self.saved.shown(document, self.alerting.book, self.alerting.readings(document["id"]))
+        problems = [self.channels.problem(name) for name in shown["notification_channels"]]
+        return {**shown, "warnings": [problem for problem in problems if problem is not None]}
 
 
 def routes(answers: AlertAnswers, gate: Gate) -> list[Route]:

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from engine.query.value import parse_duration
+from engine.rules.model import LEVELS
 from server.api import alert_views as views
 from server.api.alert_models import Asked, EpisodeOf, GroupState, Preview
-from server.api.alerting import Alerting, Replayed
+from server.api.alerting import Alerting, Previewed
 from server.api.http import check_parameters, read_model, route, whole_number
 from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
@@ -74,8 +75,8 @@ def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
         if span > MAX_PREVIEW:
             raise ApiError("bad_time_range", "time_range: a preview reaches back at most 400d")
         begun = time.monotonic()
-        replayed = await alerting.preview(rule, span)
-        return _shown(replayed, time.monotonic() - begun)
+        previewed = await alerting.preview(rule, span)
+        return _shown(previewed, time.monotonic() - begun)
 
     return [
         route("/api/alerts/preview", preview, "POST", gate, "read", spec=PREVIEW),
@@ -84,24 +85,27 @@ def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
     ]
 
 
-def _shown(replayed: Replayed, took: float) -> dict[str, Any]:
-    end = max((end for _, end, _ in replayed.evaluated), default=0)
-    flaps = sorted(replayed.flaps.items(), key=lambda item: -item[1])[:MAX_FLAPS]
+def _shown(previewed: Previewed, took: float) -> dict[str, Any]:
+    replay, evaluated = previewed
+    end = max((end for _, end, _ in evaluated), default=replay.begin)
+    flaps = replay.flaps.most_common(MAX_FLAPS)
     return {
-        "episodes": [views.episode(each, end) for each in replayed.episodes[:MAX_SHOWN]],
-        "total_episodes": len(replayed.episodes),
-        "flaps": [{"group": dict(group), "count": count} for group, count in flaps if count],
+        "begin": format_time(replay.begin),
+        "episodes": [views.episode(each, end) for each in replay.episodes[:MAX_SHOWN]],
+        "total_episodes": len(replay.episodes),
+        "total_pending": len(replay.pending),
+        "flaps": [{"group": dict(group), "count": count} for group, count in flaps],
         "messages": [
             {
                 "at": format_time(each.at), "kind": each.kind, "channel": each.channel, "incident": each.incident,
-                "firing": each.firing,
+                "level": LEVELS[each.level], "firing": each.firing, "groups": each.groups,
             }
-            for each in replayed.messages[:MAX_SHOWN]
+            for each in replay.messages[:MAX_SHOWN]
         ],
-        "total_messages": len(replayed.messages),
+        "total_messages": len(replay.messages),
         "evaluated": [
             {"from": format_time(start), "to": format_time(end), "resolution": duration(resolution)}
-            for start, end, resolution in replayed.evaluated
+            for start, end, resolution in evaluated
         ],
         "took": round(took, 6),
     }  # fmt: skip

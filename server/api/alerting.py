@@ -6,40 +6,18 @@ What the log knows (states, episodes, incidents, what was sent) they read in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from engine.rules.book import Book
-from engine.rules.model import Episode, Group, Readings, Rule
-from server.errors import ApiError
+from engine.rules.model import Group, Readings, Rule
+from engine.rules.replay import Replay
 
 
-class Told(Protocol):
-    """A message that a replay would have sent."""
+class Previewed(NamedTuple):
+    """What a rule would have done. evaluated: (start, end, resolution) of each part that was looked at, ms."""
 
-    @property
-    def at(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def channel(self) -> str: ...
-    @property
-    def incident(self) -> str: ...
-    @property
-    def firing(self) -> int: ...
-
-
-class Replayed(Protocol):
-    """What a rule would have done."""
-
-    @property
-    def episodes(self) -> Sequence[Episode]: ...
-    @property
-    def flaps(self) -> Mapping[Group, int]: ...
-    @property
-    def messages(self) -> Sequence[Told]: ...
-    @property
-    def evaluated(self) -> Sequence[tuple[int, int, int]]:
-        """(start, end, resolution), ms."""
+    replay: Replay
+    evaluated: Sequence[tuple[int, int, int]]
 
 
 class Anomaly(NamedTuple):
@@ -68,7 +46,7 @@ class Alerting(Protocol):
     async def snooze(self, incident_id: str, until: int, who: str) -> None:
         """Nothing is told of an incident until then, ms; 0 ends that."""
 
-    async def preview(self, rule: Rule, span: int) -> Replayed:
+    async def preview(self, rule: Rule, span: int) -> Previewed:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
 
     def anomalies(self) -> Sequence[Anomaly]:
@@ -86,34 +64,3 @@ class Channels(Protocol):
 
     async def test(self, name: str) -> Mapping[str, str]:
         """Sends a test message; what the far side calls it. Raises server.notify.NotSent."""
-
-
-class Unwatched:
-    """Where nothing evaluates and nobody is told."""
-
-    def __init__(self, book: Book) -> None:
-        self.book = book
-
-    def readings(self, rule_id: str) -> Readings | None:
-        return None
-
-    async def acknowledge(self, incident_id: str, who: str) -> None:
-        raise ApiError("not_found", "nothing is evaluated here")
-
-    async def snooze(self, incident_id: str, until: int, who: str) -> None:
-        raise ApiError("not_found", "nothing is evaluated here")
-
-    async def preview(self, rule: Rule, span: int) -> Any:
-        raise ApiError("not_found", "nothing is evaluated here")
-
-    def anomalies(self) -> Sequence[Anomaly]:
-        return ()
-
-    def problem(self, name: str) -> str | None:
-        return f"{name} is not configured"
-
-    def target(self, name: str) -> str:
-        return ""
-
-    async def test(self, name: str) -> Mapping[str, str]:
-        raise ApiError("not_found", "nothing is sent from here")

@@ -82,8 +82,8 @@ max_rate, own}, where `own` adds the server's own metrics; `ping`.
 You get: `new_metric` and `new_event`, at most FIREHOSE_RATE of each per second, and `dropped` {count} for the rest;
 `subscription_created`, then `realtime_update` {subscription_id, query_id, offset, at, data, timestamp} at each change,
 whose data equal a query at that offset and `at`; `subscription_deleted`; `gap` where rows since an offset are not kept
-any more; `alert_triggered` and `alert_resolved` {alert, metric, group, incident_id, level, timestamp}, with the alert
-as GET /api/alerts has it; `pong`; `error` {code, message}. A bad message gets `error`, and the connection stays.
+any more; `alert_triggered` and `alert_resolved` {alert, metric, group, incident_id, level, timestamp}, `alert` being
+its document; `pong`; `error` {code, message}. A bad message gets `error`, and the connection stays.
 
 With `delta` an update may say `delta: true` and hold what changed since the one before: of rows the new and changed
 ones, and `removed` [[group, time]]; of columns the steps from the first that changed, which follow those known from

@@ -9,7 +9,9 @@ from typing import Any
 
 from engine.aggregates import Registry
 from engine.errors import EngineError
-from engine.rules.model import CHANGE, THRESHOLD, Rule
+from engine.rules.book import Book
+from engine.rules.model import CHANGE, THRESHOLD, Readings, Rule
+from server.api import alert_views as views
 from server.api.documents import Documents
 from server.api.http import as_api_error
 from server.errors import ApiError
@@ -56,6 +58,12 @@ class SavedAlerts(Documents):
         """Why an alert is no rule any more, as where its saved query is gone."""
         self._look_again(alert_id)
         return self._faults.get(alert_id)
+
+    def shown(self, document: dict[str, Any], book: Book, readings: Readings | None) -> dict[str, Any]:
+        """A document, and where its alert stands. readings: of its newest evaluation, where that is known."""
+        whole = _completed(document)
+        now = views.standing(book, readings, whole)
+        return {**whole, **now, "error": self.fault(document["id"]) or now["error"]}
 
     def _look_again(self, id: str) -> None:
         """Whether the query of an alert is still there, or there again."""
@@ -125,7 +133,7 @@ def _given(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in (*_OWN, "last_triggered")}
 
 
-def completed(document: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document with what it means where nothing is said, and older ones lack."""
     kind = document.get("alert_type", THRESHOLD)
     compared = {"condition": ">"} if kind in (THRESHOLD, CHANGE) else {}

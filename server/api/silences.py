@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,14 +80,29 @@ class SavedSilences(Documents):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store, KIND, MAX_SAVED)
+        self._silences: dict[str, Silence] = {}
 
-    def silences(self, now: int) -> Iterator[Silence]:
+    async def open(self) -> None:
+        """Reads what is stored."""
+        await super().open()
+        for id in self._documents:
+            self._read(id)
+
+    def silences(self, now: int) -> list[Silence]:
         """Those that have not ended by now, ms."""
-        for each in self._documents.values():
-            end = parse_time(each["to"])
-            if end > now:
-                found = matchers_of(each["matchers"], "matchers")
-                yield Silence(each["id"], found, parse_time(each["from"]), end, each["reason"], each["author"])
+        return [each for each in self._silences.values() if each.end > now]
+
+    def _notice(self, id: str) -> None:
+        self._read(id)
+        super()._notice(id)
+
+    def _read(self, id: str) -> None:
+        self._silences.pop(id, None)
+        found = self._documents.get(id)
+        if found is not None:
+            matchers = matchers_of(found["matchers"], "matchers")
+            times = parse_time(found["from"]), parse_time(found["to"])
+            self._silences[id] = Silence(id, matchers, *times, found["reason"], found["author"])
 
     async def save(self, body: NewSilence) -> dict[str, Any]:
         """Saves a silence for good and returns it. Raises ApiError for one that cannot be."""

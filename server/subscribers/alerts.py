@@ -80,6 +80,12 @@ class Alerts:
             self._second = second
             self._awake.set()
 
+    def changed(self, rule_id: str) -> None:
+        """A rule is new, or not what it was: what arrives from here on counts, not only from its first second on."""
+        rule = self._rules().get(rule_id)
+        if rule is not None and rule.enabled and rule.each:
+            self._arrivals.watch_too(rule.query.name)
+
     async def run(self) -> None:
         """Evaluates each second; for ever."""
         await self._look_back()

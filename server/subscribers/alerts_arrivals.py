@@ -51,6 +51,11 @@ class Arrivals:
             self._names = frozenset(names)
             self._flags = np.zeros(0, np.bool_)
 
+    def watch_too(self, name: str) -> None:
+        """One more of them."""
+        if name not in self._names:
+            self.watch({*self._names, name})
+
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
         if delivery.events:

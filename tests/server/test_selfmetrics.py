@@ -89,6 +89,12 @@ async def test_an_internal_error_is_one(tmp_path: Path, monkeypatch: pytest.Monk
         await own.send()
         assert value(app, "http_requests_total", method="GET", path="/api/queries", status="500") == 1
         assert value(app, "http_errors_total", code="internal", kind="INTERNAL_ERROR") == 1
+        assert value(app, "http_error_percent") == 100
+        monkeypatch.undo()
+        for path in ("/api/queries", "/api/queries/none", "/api/alerts", "/health"):
+            await client.get(path)
+        await own.send()
+        assert value(app, "http_error_percent") == 0
 
 
 async def test_it_does_not_count_itself_and_says_how_many_rows_were_its_own(tmp_path: Path) -> None:
