@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from engine.model import Mark
@@ -37,7 +37,15 @@ from engine.rules.model import (
     Incident,
     State,
 )
-from engine.rules.saved import incident_members, read_edge, read_episode, read_group, read_incident, read_state
+from engine.rules.saved import (
+    incident_members,
+    read_edge,
+    read_episode,
+    read_group,
+    read_incident,
+    read_state,
+    state_members,
+)
 
 ALERT = "alert"
 """The kind of the marks."""
@@ -260,7 +268,7 @@ class Book:
             return self._saved[1]
         told = {
             "alerts": {
-                rule: [[group, astuple(state)] for group, state in states.items()]
+                rule: [[group, state_members(state)] for group, state in states.items()]
                 for rule, states in self.alerts.items()
             },
             "incidents": [incident_members(each) for each in (*self.closed, *self.incidents.values())],
@@ -304,7 +312,7 @@ def command(do: str, fence: int = 0, **members: Any) -> Mark:
 
 def edges(rule: str, channels: Iterable[str], changes: Iterable[Edge], fence: int = 0, why: str = "") -> Mark:
     """The mark of what one rule decided at one moment."""
-    packed = [[edge.group, edge.kind, edge.at, astuple(edge.state)] for edge in changes]
+    packed = [[edge.group, edge.kind, edge.at, state_members(edge.state)] for edge in changes]
     return command("edges", fence, rule=rule, channels=list(channels), edges=packed, why=why)
 
 

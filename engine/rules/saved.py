@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any
 
 from engine.rules.model import Delivery, Edge, Episode, Group, Incident, State
+
+state_members = attrgetter(*(member.name for member in fields(State)))
+"""The members of a state, in order. `astuple` would copy each of them, which is most of what an edge would cost."""
 
 
 def read_group(read: Any) -> Group:

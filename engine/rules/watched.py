@@ -57,6 +57,8 @@ class Watched:
         self._groups: list[Group] = []
         self._seen = np.empty(0, _SEEN)
         self._due: dict[Group, int] = {}
+        self._is_whole = self.states.get((), QUIET).cause == ERROR
+        """Whether the group () stands for the rule itself, whose query has failed."""
         self._add(list(self.states))
         for group in self.states:
             self._settle(group)
@@ -81,6 +83,9 @@ class Watched:
         self.error, self.over = readings.error, readings.over
         if readings.error and not self._groups:
             self._add([()])
+            self._is_whole = True
+        elif self._is_whole and not readings.error:
+            self._is_whole = () not in readings.groups
         rows = self._rows_of(readings.groups)
         new = np.zeros(len(self._seen), _SEEN)
         new["value"], new["cause"] = np.nan, ERROR if readings.error else SILENT
@@ -91,8 +96,7 @@ class Watched:
         looked = np.full(len(new), not partly or bool(readings.error))
         looked[rows] = True
         looked &= (new["cause"] != SILENT) | self._long_enough(at)
-        if () in self._number and () not in readings.groups and not readings.error:
-            whole = self._number[()]  # that error is over
+        if self._is_whole and not readings.error and (whole := self._number.get(())) is not None:  # that error is over
             new["up"][whole], new["hold"][whole], looked[whole] = OK, OK, True
         edges = self._step(new, np.flatnonzero(looked), at)
         if not partly and len(self._groups) > 2 * len(rows) + _SPARE:

@@ -1,9 +1,8 @@
 """Sliding windows folded from steps: what a query over a window would have given at the end of each step.
 
-A window of k steps is the end of one block of k steps and the beginning of the next, so it is the fold of two folds
-that run through each block from its two ends: three operations a step whatever k is, and only values inside the window
-take part, so that nothing is left of what has gone (van Herk, "A fast algorithm for local minimum and maximum
-filters", 1992; Gil and Werman, 1993).
+A window of k steps is put together of windows of 1, 2, 4, 8 … steps, each of which is two of the ones before: some ten
+operations on whole columns, whatever k is. Only what lies inside a window takes part in it, so that nothing is left of
+what has gone, as there is where a running total lets go of old values.
 """
 
 from __future__ import annotations
@@ -63,17 +62,15 @@ def length(step: int, window: int) -> int:
 
 def slide(operation: np.ufunc, values: Any, size: int) -> Any:
     """An associative operation over each `size` neighbours in a row: [groups, steps] to [groups, steps - size + 1]."""
-    groups, steps = values.shape
-    if size == 1 or steps < size:
-        return values[:, : max(0, steps - size + 1)].copy()
-    whole = -(-steps // size) * size
-    padded = np.zeros((groups, whole), values.dtype)
-    padded[:, :steps] = values
-    blocks = padded.reshape(groups, -1, size)
-    begun = operation.accumulate(blocks, axis=2).reshape(groups, whole)[:, size - 1 : steps]
-    ended = operation.accumulate(blocks[:, :, ::-1], axis=2)[:, :, ::-1].reshape(groups, whole)[:, : steps - size + 1]
-    found = operation(ended, begun)
-    found[:, ::size] = begun[:, ::size]  # these windows are blocks
+    windows = max(0, values.shape[1] - size + 1)
+    found, taken, width = None, 0, 1
+    while taken < size:
+        if size & width:
+            part = values[:, taken : taken + windows]
+            found = part if found is None else operation(found, part)
+            taken += width
+        values = operation(values[:, :-width], values[:, width:]) if 2 * width <= size else values
+        width *= 2
     return found
 
 

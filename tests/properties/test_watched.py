@@ -118,6 +118,15 @@ def test_an_error_before_any_group_is_known_is_of_the_rule_itself() -> None:
     assert (over.group, over.kind) == ((), "resolved")
 
 
+def test_a_group_without_labels_is_a_group_like_any_other() -> None:
+    watched = Watched(rule(each=True, on_error="fire"), {}, T0)
+    (fired,) = watched.take(readings(T0 + 1000, {(): 200.0}), partly=True)
+    assert (fired.group, fired.kind) == ((), "firing")
+    assert not watched.take(readings(T0 + 2000, {}), partly=True), "nothing has come, so nothing has changed"
+    (over,) = watched.take(readings(T0 + 3000, {(): 1.0}), partly=True)
+    assert over.kind == "resolved"
+
+
 def test_groups_of_the_past_are_forgotten() -> None:
     watched = Watched(rule(), {}, T0)
     for second in range(50):
