@@ -159,7 +159,7 @@ def test_nobody_hears_of_what_ended_while_it_was_held() -> None:
 
 
 def test_what_was_told_is_resolved_whatever_holds_the_rest() -> None:
-    desk = Desk(replace(SLOW, inhibited_by=parse("{}")))
+    desk = Desk(replace(SLOW, inhibited_by=parse('{alert="Down"}')))
     incident = desk.fire(T0)
     assert desk.tell(T0) == FIRING
     desk.silence("{}", T0, T0 + HOUR)
