@@ -127,11 +127,14 @@ class Answers:
         answer.moves = None if query.at is not None else _moves(query, answer.bounds, moment)
         return answer
 
-    async def tabled(self, query: Query, at: int) -> Tabled:
-        """The answer of an aggregating query as of `at`, as columns. Raises EngineError and ApiError."""
+    async def tabled(self, query: Query, at: int, once: bool = False) -> Tabled:
+        """The answer of an aggregating query as of `at`, as columns. Raises EngineError and ApiError.
+
+        once: it will not be asked again, so that nothing is kept of it.
+        """
         await self.asked(query)
         async with self._bound():
-            return await self._tabled(query, at)
+            return await self._tabled(query, at, once)
 
     @contextlib.asynccontextmanager
     async def _bound(self) -> AsyncIterator[None]:
@@ -150,14 +153,14 @@ class Answers:
             logger.error("a query needs what is damaged in the store: %s", error)
             raise ApiError("store_unavailable", "what this query needs is damaged in the store") from None
 
-    async def _tabled(self, query: Query, at: int) -> Tabled:
+    async def _tabled(self, query: Query, at: int, once: bool = False) -> Tabled:
         if query.kind == "event":
             return await self._events(query, at)
         if query.aggregation in self.registry.custom:
             return await self._custom(query, at)
-        return await self._panes(query, at)
+        return await self._panes(query, at, once)
 
-    async def _panes(self, query: Query, at: int) -> Tabled:
+    async def _panes(self, query: Query, at: int, once: bool) -> Tabled:
         follower = self._followers.borrow(query)
         for _ in range(_TRIES):
             bounds = plan.bounds(query, self.engine, at)
@@ -181,7 +184,8 @@ class Answers:
                 continue
             table = await self._compute(follower, bounds, groups, reading, blocks, stretches)
             self.cache.measure(wanted)
-            self._followers.give_back(follower)
+            if not once:
+                self._followers.give_back(follower)
             return Tabled(reading.position, bounds, table)
         raise ApiError("query_timeout", "the query was overtaken by flushes again and again; try again")
 

@@ -76,10 +76,10 @@ def decide(
     delivery = incident.deliveries.get(channel, Delivery(ended=True))
     if delivery.ended:
         return Done()
-    kind = _kind(rule, incident, delivery, silences, now)
+    kind, news = _kind(rule, incident, delivery, silences, now)
     moment = _moment(rule, incident, delivery, kind)
     if moment is None or moment > now:
-        return Wait(moment)
+        return Wait(min((each for each in (moment, news) if each is not None), default=None))
     if kind == RESOLVED:
         return _muted(muted, now) or Send(kind, incident.revision)
     held = _held(rule, incident, kind, incident.closed or now, silences, muted, others)
@@ -90,16 +90,19 @@ def decide(
     return Send(kind, incident.revision) if held is None or delivery.tries else Done(held.why)
 
 
-def _kind(rule: Rule, incident: Incident, delivery: Delivery, silences: Sequence[Silence], now: int) -> str:
-    """What there is to tell next."""
+def _kind(
+    rule: Rule, incident: Incident, delivery: Delivery, silences: Sequence[Silence], now: int
+) -> tuple[str, int | None]:
+    """What there is to tell next, and when (ms) there is more, as a silence ends that covers what has changed."""
     if not delivery.told:
-        return FIRING
+        return FIRING, None
     if incident.closed is not None:
-        return RESOLVED
-    # An acknowledgement is a revision without a change, and news.
+        return RESOLVED, None
     fresh = [group for revision, _, group, _ in incident.changes if revision > delivery.told] if silences else []
-    silenced = sum(_silence(rule, group, silences, now) is not None for group in fresh)
-    return UPDATE if incident.revision - silenced > delivery.told else REPEAT
+    covering = [silence for group in fresh if (silence := _silence(rule, group, silences, now)) is not None]
+    # An acknowledgement is a revision without a change, and news.
+    kind = UPDATE if incident.revision - len(covering) > delivery.told else REPEAT
+    return kind, min((silence.end for silence in covering), default=None)
 
 
 def _moment(rule: Rule, incident: Incident, delivery: Delivery, kind: str) -> int | None:

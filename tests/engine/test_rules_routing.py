@@ -159,7 +159,7 @@ def test_nobody_hears_of_what_ended_while_it_was_held() -> None:
 
 
 def test_what_was_told_is_resolved_whatever_holds_the_rest() -> None:
-    desk = Desk(replace(SLOW, inhibited_by=parse("{}")))
+    desk = Desk(replace(SLOW, inhibited_by=parse('{alert="Down"}')))
     incident = desk.fire(T0)
     assert desk.tell(T0) == FIRING
     desk.silence("{}", T0, T0 + HOUR)
@@ -177,7 +177,7 @@ def test_a_silenced_alert_causes_no_message_of_an_incident_that_others_share() -
     desk.fire(T0, A)
     assert desk.tell(T0) == FIRING
     desk.fire(T0 + 1000, B)
-    assert desk.say(T0 + MINUTE) == Wait(T0 + SLOW.repeat)
+    assert desk.say(T0 + MINUTE) == Wait(T0 + HOUR), "when the silence ends"
     desk.resolve(T0 + 2000, A)
     assert desk.say(T0 + MINUTE) == Send(UPDATE, 3), "the end of one that is not silenced is news"
     desk.fire(T0 + 2 * MINUTE, A)

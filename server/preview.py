@@ -1,0 +1,168 @@
+"""Previews: what a rule would have done over the past, from what is stored.
+
+engine.rules.past: parts of the range ─▶ queries by step ─▶ past: windows folded from steps ─▶ replay
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.errors import BadQuery, TooExpensive
+from engine.levels import DAY
+from engine.model import Floats, Ints
+from engine.query.value import Query
+from engine.rules import past
+from engine.rules.model import ANOMALY, NO_DATA, Episode, Group, Rule, Silence
+from engine.rules.past import Part, Scores, Seen
+from engine.rules.replay import Pending, replay
+from engine.rules.replay_messages import MAX_MESSAGES, Told
+from engine.rules.silence import muted
+from server import zones
+from server.answers import Answers
+from server.effort import on_thread
+from server.errors import ApiError
+from server.wire.times import format_time
+
+MAX_CELLS = 10_000_000
+"""Groups x steps of one part of a preview."""
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a rule would have done; see Replay. evaluated: (start, end, resolution) in ms, oldest first; notes: where
+    that is not what would have been, for people."""
+
+    episodes: list[Episode]
+    flaps: Counter[Group]
+    pending: list[Pending]
+    messages: list[Told]
+    evaluated: list[tuple[int, int, int]]
+    notes: list[str]
+
+
+class Previews:
+    """Makes previews, one at a time. silences: those that have not ended at a moment, ms; scores: of anomaly rules,
+    which want to see what lies up to `warm` ms before the range."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        silences: Callable[[int], Iterable[Silence]],
+        scores: Scores | None = None,
+        warm: int = 0,
+    ) -> None:
+        self._answers, self._silences, self._scores, self._warm = answers, silences, scores, warm
+        self._turn, self._room = asyncio.Semaphore(1), asyncio.Semaphore(1)
+
+    async def preview(self, rule: Rule, span: int) -> Preview:
+        """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
+        if rule.kind == ANOMALY and self._scores is None:
+            raise BadQuery("anomalies are not detected here, so there is no telling when this would have fired")
+        try:
+            async with asyncio.timeout(self._answers.timeout), self._turn:
+                return await self._preview(rule, span)
+        except TimeoutError:
+            message = f"the preview took longer than {self._answers.timeout:g} s; ask for a shorter time_range"
+            raise ApiError("query_timeout", message) from None
+
+    async def _preview(self, rule: Rule, span: int) -> Preview:
+        engine, now = self._answers.engine, self._answers.stamp()
+        begin = max(0, now - span)
+        # Who has been there before is told by a day.
+        before = {NO_DATA: DAY, ANOMALY: self._warm}.get(rule.kind, 0)
+        patient = engine.options.retention.patient
+        parts = past.parts(rule, max(0, begin - before), now, engine.horizons, patient)
+        read = [(part, await self._read(rule, part, now)) for part in parts]
+        return await on_thread(self._room, self._compute, rule, read, begin, now, list(self._silences(begin)))
+
+    async def _read(self, rule: Rule, part: Part, now: int) -> Seen:
+        """What the queries of a part say, asked piece by piece, each as large as is allowed."""
+        steps, start = part.steps(rule), part.reaching_back(rule)
+        pieces = _Pieces(steps)
+        query = self._query(rule)
+        if query is None:
+            return pieces.seen(past.needs(rule))
+        at, width = 0, steps
+        while at < steps:
+            piece = replace(
+                query, start=start + at * part.step, end=min(start + (at + width) * part.step, part.end), step=part.step
+            )
+            try:
+                for name in past.needs(rule):
+                    table = (await self._answers.tabled(replace(piece, aggregation=name), now, once=True)).table
+                    pieces.take(
+                        name, at, [_group(piece, labels) for labels in table.groups], table.values, table.counts
+                    )
+            except TooExpensive:
+                if width == 1:
+                    raise
+                width = -(-width // 2)
+                continue
+            pieces.check(part.step)
+            at += width
+        return pieces.seen(past.needs(rule))
+
+    def _query(self, rule: Rule) -> Query | None:
+        """What to ask by step; None where nothing was ever heard of it. Where each value counts, so does each series."""
+        query, names = replace(rule.query, period=None, calendar=None), self._answers.engine.catalogue.names
+        if query.kind == "metric" and query.name not in names:
+            return None
+        if rule.each and not query.group_by:
+            return replace(query, group_by=tuple(sorted(names[query.name].labels)))
+        return query
+
+    def _compute(
+        self, rule: Rule, read: Sequence[tuple[Part, Seen]], begin: int, now: int, silences: Sequence[Silence]
+    ) -> Preview:
+        seen = past.past(rule, read, self._scores)
+        done = replay(rule, seen, begin, now, silences, lambda at: muted(rule.mute, at, zones.offset))
+        evaluated = [(max(start, done.begin), end, step) for (start, end, step), _ in read if end > done.begin]
+        notes = past.notes(rule, [part for part, _ in read])
+        if done.begin > begin:
+            notes.append(
+                f"its condition changed so often that only what came after {format_time(done.begin)} was replayed"
+            )
+        if len(done.messages) == MAX_MESSAGES:
+            notes.append(f"there would have been more than {MAX_MESSAGES} messages")
+        return Preview(done.episodes, done.flaps, done.pending, done.messages, evaluated, notes)
+
+
+class _Pieces:
+    """Tables of consecutive steps, of which each may know other groups, on their way to one."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._groups: dict[Group, int] = {}
+        self._taken: list[tuple[str, int, list[int], Floats, Ints]] = []
+
+    def take(self, name: str, at: int, groups: Sequence[Group], values: Floats, counts: Ints) -> None:
+        """A table of an aggregation, from a step on."""
+        rows = [self._groups.setdefault(group, len(self._groups)) for group in groups]
+        self._taken.append((name, at, rows, values, counts))
+
+    def check(self, step: int) -> None:
+        """Raises TooExpensive where there are too many groups for so many steps."""
+        if len(self._groups) * self._steps > MAX_CELLS:
+            fits = MAX_CELLS // len(self._groups) * step // 3_600_000
+            raise TooExpensive(
+                f"{len(self._groups)} groups x {self._steps} steps are more than the {MAX_CELLS} of a preview; "
+                f"a time_range of {fits}h would fit, or fewer groups"
+            )
+
+    def seen(self, names: Sequence[str]) -> Seen:
+        """All of them as one."""
+        shape = len(self._groups), self._steps
+        columns, sizes = {name: np.full(shape, np.nan) for name in names}, np.zeros(shape, np.int64)
+        for name, at, rows, values, counts in self._taken:
+            columns[name][rows, at : at + values.shape[1]] = values
+            sizes[rows, at : at + values.shape[1]] = counts
+        return Seen(list(self._groups), columns, sizes)
+
+
+def _group(query: Query, labels: tuple[str, ...]) -> Group:
+    return tuple(pair for pair in zip(query.group_by, labels, strict=True) if pair[1])
