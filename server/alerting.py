@@ -29,6 +29,7 @@ from server.notify.compose import Composer, test_message
 from server.notify.heartbeat import Heartbeat
 from server.notify.outbox import Outbox
 from server.pipeline import Pipeline
+from server.preview import Preview, Previews
 from server.subscribers.alerts import Alerts
 from server.subscribers.alerts_news import AlertNews, Shown
 from server.subscribers.alerts_readings import Readers
@@ -78,6 +79,7 @@ class Alerting:
         self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
         self._readers = Readers(self.engine, answers, self._judge)
+        self._previews = Previews(answers, documents.silences.silences)
         self._composer = Composer(self.engine, answers, self._values, settings.public_url)
         self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
         self.alerts: Alerts | None = None
@@ -147,9 +149,9 @@ class Alerting:
         """Nothing is told of an incident until then, ms; 0 ends that."""
         await self._say(command("snooze", incident=incident_id, who=who, until=until))
 
-    async def preview(self, rule: Rule, span: int) -> Any:
+    async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
-        raise ApiError("not_found", "not built")
+        return await self._previews.preview(rule, span)
 
     def anomalies(self) -> Sequence[Any]:
         """The watched series, the most unusual first."""

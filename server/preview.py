@@ -108,7 +108,7 @@ class Previews:
         return pieces.seen(past.needs(rule))
 
     def _query(self, rule: Rule) -> Query | None:
-        """What to ask by step; None where nothing was ever heard of it. Where each value counts, so does each series."""
+        """What to ask by step; None where nothing was ever heard of it. Where each value counts, each series does."""
         query, names = replace(rule.query, period=None, calendar=None), self._answers.engine.catalogue.names
         if query.kind == "metric" and query.name not in names:
             return None

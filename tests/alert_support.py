@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,14 +19,14 @@ from engine.aggregates import Registry
 from engine.errors import EngineError
 from engine.rules.book import Book, command, edges
 from engine.rules.model import FIRED, FIRING, RESOLVED, Edge, Group, Readings, Rule, State
-from engine.rules.replay import Replay
 from server.api import alerts
-from server.api.alerting import Anomaly, Previewed
+from server.api.alerting import Anomaly
 from server.api.http import as_api_error, error_answer
 from server.auth import Gate
 from server.config import load_settings
 from server.errors import ApiError
 from server.notify import NotSent
+from server.preview import Preview
 from server.questions import SavedQueries
 from server.store import Store, open_store
 
@@ -39,7 +40,7 @@ class Double:
     def __init__(self) -> None:
         self.book = Book()
         self.seen: dict[str, Readings] = {}
-        self.previewed = Previewed(Replay(T), [])
+        self.previewed = Preview([], Counter(), [], [], [], [])
         self.asked: list[tuple[Rule, int]] = []
         self.unusual: list[Anomaly] = []
         self.problems: dict[str, str] = {}
@@ -55,7 +56,7 @@ class Double:
     async def snooze(self, incident_id: str, until: int, who: str) -> None:
         self.book.take(command("snooze", incident=incident_id, who=who, until=until))
 
-    async def preview(self, rule: Rule, span: int) -> Previewed:
+    async def preview(self, rule: Rule, span: int) -> Preview:
         self.asked.append((rule, span))
         return self.previewed
 

@@ -131,10 +131,10 @@ class EvaluatedPart(BaseModel):
     resolution: str = Field(examples=["5s", "1m"])
 
 
-class Preview(BaseModel):
+class PreviewOf(BaseModel):
     """What an alert would have done."""
 
-    begin: Time = Field(description="from when on; later than asked for where that was too much")
+    begin: Time | None = Field(description="from when on; later than asked for where that was too much")
     episodes: list[EpisodeOf] = Field(description="oldest first, at most 1000")
     total_episodes: int
     total_pending: int = Field(description="how often a group was pending and did not fire")
@@ -142,6 +142,7 @@ class Preview(BaseModel):
     messages: list[PreviewMessage] = Field(description="oldest first, at most 1000")
     total_messages: int
     evaluated: list[EvaluatedPart]
+    notes: list[str] = Field(description="where it is not what would have been, and why")
     took: float = Field(description="seconds")
 
 

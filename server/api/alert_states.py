@@ -12,13 +12,14 @@ from starlette.routing import Route
 from engine.query.value import parse_duration
 from engine.rules.model import LEVELS
 from server.api import alert_views as views
-from server.api.alert_models import Asked, EpisodeOf, GroupState, Preview
-from server.api.alerting import Alerting, Previewed
+from server.api.alert_models import Asked, EpisodeOf, GroupState, PreviewOf
+from server.api.alerting import Alerting
 from server.api.http import check_parameters, read_model, route, whole_number
 from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
+from server.preview import Preview
 from server.wire.times import duration, format_time
 
 MAX_PREVIEW = 400 * 86_400_000
@@ -38,7 +39,7 @@ HISTORY = Spec(
 PREVIEW = Spec(
     "What an alert would have done", "alert",
     "Replays stored history by the steps that decide and tell. `evaluated` says by which resolution each part was.",
-    body=Asked, answer=Preview,
+    body=Asked, answer=PreviewOf,
     body_examples={
         "threshold": {
             "alert": {"name": "Busy", "metric_name": "orders", "aggregation": "sum", "threshold": 100},
@@ -85,27 +86,26 @@ def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
     ]
 
 
-def _shown(previewed: Previewed, took: float) -> dict[str, Any]:
-    replay, evaluated = previewed
-    end = max((end for _, end, _ in evaluated), default=replay.begin)
-    flaps = replay.flaps.most_common(MAX_FLAPS)
+def _shown(found: Preview, took: float) -> dict[str, Any]:
+    begin, end = (found.evaluated[0][0], found.evaluated[-1][1]) if found.evaluated else (0, 0)
     return {
-        "begin": format_time(replay.begin),
-        "episodes": [views.episode(each, end) for each in replay.episodes[:MAX_SHOWN]],
-        "total_episodes": len(replay.episodes),
-        "total_pending": len(replay.pending),
-        "flaps": [{"group": dict(group), "count": count} for group, count in flaps],
+        "begin": views.moment(begin),
+        "episodes": [views.episode(each, end) for each in found.episodes[:MAX_SHOWN]],
+        "total_episodes": len(found.episodes),
+        "total_pending": len(found.pending),
+        "flaps": [{"group": dict(group), "count": count} for group, count in found.flaps.most_common(MAX_FLAPS)],
         "messages": [
             {
                 "at": format_time(each.at), "kind": each.kind, "channel": each.channel, "incident": each.incident,
                 "level": LEVELS[each.level], "firing": each.firing, "groups": each.groups,
             }
-            for each in replay.messages[:MAX_SHOWN]
+            for each in found.messages[:MAX_SHOWN]
         ],
-        "total_messages": len(replay.messages),
+        "total_messages": len(found.messages),
         "evaluated": [
             {"from": format_time(start), "to": format_time(end), "resolution": duration(resolution)}
-            for start, end, resolution in evaluated
+            for start, end, resolution in found.evaluated
         ],
+        "notes": found.notes,
         "took": round(took, 6),
     }  # fmt: skip

@@ -10,14 +10,7 @@ from typing import NamedTuple, Protocol
 
 from engine.rules.book import Book
 from engine.rules.model import Group, Readings, Rule
-from engine.rules.replay import Replay
-
-
-class Previewed(NamedTuple):
-    """What a rule would have done. evaluated: (start, end, resolution) of each part that was looked at, ms."""
-
-    replay: Replay
-    evaluated: Sequence[tuple[int, int, int]]
+from server.preview import Preview
 
 
 class Anomaly(NamedTuple):
@@ -46,7 +39,7 @@ class Alerting(Protocol):
     async def snooze(self, incident_id: str, until: int, who: str) -> None:
         """Nothing is told of an incident until then, ms; 0 ends that."""
 
-    async def preview(self, rule: Rule, span: int) -> Previewed:
+    async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
 
     def anomalies(self) -> Sequence[Anomaly]:

@@ -12,7 +12,7 @@ import pytest
 from engine.rules.model import Episode
 from engine.rules.replay import Pending, Replay
 from engine.rules.replay_messages import Told
-from server.api.alerting import Previewed
+from server.preview import Preview
 from server.wire.times import format_time
 from tests.alert_support import Api, T, running
 
@@ -220,12 +220,15 @@ async def test_a_preview_is_asked_of_the_rule_and_shown(api: Api) -> None:
     ]
     told = [Told(T, "firing", "slack", "i1", 2, 1, 1), Told(T + 6000, "resolved", "slack", "i1", 0, 0, 1)]
     replay = Replay(T - 5, episodes, [Pending(A, T, T + 5)], told)
-    api.double.previewed = Previewed(replay, [(T, T + 60_000, 60_000), (T + 60_000, T + 90_000, 5000)])
+    api.double.previewed = Preview(
+        replay.episodes, replay.flaps, replay.pending, replay.messages,
+        [(T, T + 60_000, 60_000), (T + 60_000, T + 90_000, 5000)], ["by the minute"],
+    )  # fmt: skip
     shown = await api.call("POST", "/api/alerts/preview", {"alert": S4, "time_range": "30d"})
     rule, span = api.double.asked[0]
     assert (rule.name, rule.each, span) == (S4["name"], True, 30 * 86_400_000)
     assert (shown["total_episodes"], shown["total_pending"], shown["total_messages"]) == (3, 1, 2)
-    assert (shown["begin"], shown["took"] >= 0) == (format_time(T - 5), True)
+    assert (shown["begin"], shown["took"] >= 0) == (format_time(T), True)
     assert (shown["episodes"][0]["duration"], shown["episodes"][0]["value_at_fire"]) == (4.0, 7.0)
     assert shown["flaps"] == [{"group": {"host": "b"}, "count": 2}, {"group": {"host": "a"}, "count": 1}]
     assert [(each["kind"], each["channel"], each["level"], each["at"]) for each in shown["messages"]] == [
