@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.dynamodb_support import MotoServer
+from tests.faults.numbers import by_size
 from tests.roles_support import Together, owner_of
 from tests.support import ROOT, RedisServer, Streamgauge, position, wait_until
 
@@ -135,6 +136,7 @@ def test_an_engine_that_was_paused_writes_nothing_any_more(together: Together) -
             "POST", "/api/events", [{"event_type": "e2", "user_id": f"u{n}"} for n in range(10_001)], 202
         )
         wait_until(lambda: together.gateways[0].ask("event:e2", aggregation="count", time_range="1h")["data"] != [], 5)
+        time.sleep(by_size(0, 30))
     finally:
         os.kill(owner.child.pid, signal.SIGCONT)
     time.sleep(1.5)
