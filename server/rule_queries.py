@@ -50,7 +50,7 @@ def query_of(body: AlertMembers, kind: str, registry: Registry, saved: SavedQuer
             raise refused(member, f"`{where}` says it already ({of_query})")
         if given is not None:
             asked[of_query] = given
-    each = kind == THRESHOLD and "aggregation" not in asked and not asked["query_string"].lstrip().startswith("event:")
+    each = kind == THRESHOLD and "aggregation" not in asked and not _is_of_events(asked)
     if each and "time_range" in asked:
         raise refused(
             "window" if body.window is not None else where,
@@ -95,10 +95,13 @@ def _complete(asked: dict[str, Any], body: AlertMembers, kind: str, each: bool) 
             raise refused("no_data_after", "the window says already how long there have to be no data")
         window = body.no_data_after or window
     elif kind in (CHANGE, ANOMALY):
-        is_event = asked["query_string"].lstrip().startswith("event:")
-        asked.setdefault("aggregation", "count" if is_event else "average")
+        asked.setdefault("aggregation", "count" if _is_of_events(asked) else "average")
         window = ANOMALY_WINDOW if kind == ANOMALY else window
     asked.setdefault("time_range", window)
+
+
+def _is_of_events(asked: dict[str, Any]) -> bool:
+    return str(asked["query_string"]).lstrip().startswith("event:")
 
 
 def _parsed(asked: dict[str, Any], where: str, registry: Registry) -> Query:

@@ -11,7 +11,7 @@ from engine.rules.model import OPERATORS
 from server.rule_bodies import Template
 from server.rule_queries import SOURCES, refused
 
-_CONDITION = re.compile(r"\s*(metric:.*?\S)\s*(>=|<=|==|!=|>|<)\s*([^<>=!{}\"]*?)\s*", re.DOTALL)
+_COMPARED = re.compile(r"(>=|<=|==|!=|>|<)([^<>=!{}\"]*)\Z")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
 
 _READY: dict[str, dict[str, Any]] = {
@@ -47,11 +47,12 @@ def parse_condition(text: str) -> tuple[dict[str, Any], str, int | float]:
 
     Raises ApiError bad_request that says what is wrong.
     """
-    found = _CONDITION.fullmatch(text)
-    if found is None:
+    found = _COMPARED.search(text)
+    target = text[: found.start()].strip() if found is not None else ""
+    if found is None or not target.startswith("metric:"):
         known = " ".join(OPERATORS)
         raise refused("condition", f"{text[:200]!r} is not of the kind metric:name > 100, with one of {known}")
-    target, operator, number = found.groups()
+    operator, number = found[1], found[2].strip()
     if _NUMBER.fullmatch(number) is None:
         raise refused("condition", f"after {operator} stands a number and nothing else; got {number[:100]!r}")
     try:

@@ -91,6 +91,10 @@ def test_a_value_after_the_answer_fires_and_another_resolves(server: Streamgauge
     [row] = server.call("GET", f"/api/alerts/{alert['id']}/groups")
     assert (row["group"], row["status"], row["value"]) == ({"host": "a"}, "inactive", 9)
     assert server.call("POST", f"/api/incidents/{incident['id']}/acknowledge", {}, 409)["detail"]["code"] == "conflict"
+    asked = {"alert": SENT | {"metric_name": "checked", "threshold": 10}, "time_range": "10m"}
+    previewed = server.call("POST", "/api/alerts/preview", asked)
+    assert previewed["total_episodes"] == len(previewed["episodes"]) == 1 and previewed["evaluated"]
+    assert (previewed["episodes"][0]["value_at_fire"], previewed["episodes"][0]["group"]) == (11, {"host": "a"})
 
 
 def test_documents_survive_a_kill(serve: Callable[..., Streamgauge]) -> None:  # S4-43

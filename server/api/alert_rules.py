@@ -67,6 +67,10 @@ DISABLE = Spec("Switch an alert off; what fires is resolved", "alert", answer=Al
 DELETE = Spec("Delete an alert", "alert", answer=Deleted, errors=("not_found", "store_unavailable"))
 
 
+ONLY_READ = frozenset(ChangedAlert.model_fields) - frozenset(AlertMembers.model_fields)
+"""What the server adds to an alert."""
+
+
 class AlertAnswers:
     """Alerts as they are answered."""
 
@@ -76,7 +80,7 @@ class AlertAnswers:
     def shown(self, document: dict[str, Any]) -> dict[str, Any]:
         """A document, and where the alert stands."""
         shown = self.saved.shown(document, self.alerting.book, self.alerting.readings(document["id"]))
-        problems = [self.channels.problem(name) for name in shown["notification_channels"]]
+        problems = dict.fromkeys(map(self.channels.problem, shown["notification_channels"]))
         return {**shown, "warnings": [problem for problem in problems if problem is not None]}
 
 
@@ -116,10 +120,13 @@ def routes(answers: AlertAnswers, gate: Gate) -> list[Route]:
         return _tagged(shown(await saved.change(request.path_params["alert_id"], members, known, whole)))
 
     async def enable(request: Request) -> Any:
-        return await change(request, {"enabled": True}, None, whole=False)
+        return await switched(request, True)
 
     async def disable(request: Request) -> Any:
-        return await change(request, {"enabled": False}, None, whole=False)
+        return await switched(request, False)
+
+    async def switched(request: Request, on: bool) -> Response:
+        return _tagged(shown(await saved.change(request.path_params["alert_id"], {"enabled": on}, None, whole=False)))
 
     async def delete(request: Request) -> Any:
         alert_id = request.path_params["alert_id"]
@@ -137,9 +144,6 @@ def routes(answers: AlertAnswers, gate: Gate) -> list[Route]:
         route(one_path + "/enable", enable, "POST", gate, "read", spec=ENABLE),
         route(one_path + "/disable", disable, "POST", gate, "read", spec=DISABLE),
     ]
-
-
-ONLY_READ = frozenset(ChangedAlert.model_fields) - frozenset(AlertMembers.model_fields)
 
 
 def _known(request: Request) -> int | None:

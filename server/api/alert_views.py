@@ -39,32 +39,29 @@ def standing(book: Book, readings: Readings | None, alert: dict[str, Any]) -> di
     pending = len(states) - len(firing)
     status = FIRING if firing else PENDING if pending else INACTIVE
     groups = len(states if readings is None else {*readings.groups, *states})
+    values = [state.last for state in states.values()] if readings is None else readings.values.tolist()
     return {
         "last_triggered": moment(book.triggered.get(alert["id"])),
         "state": status if alert["enabled"] else "disabled",
         "level": LEVELS[max((state.level for state in firing), default=OK)],
         "firing": len(firing), "pending": pending, "groups": groups,
-        "value": _worst(states.values() if readings is None else readings, alert.get("condition", ">")),
+        "value": _worst(values, alert.get("condition", ">")),
         "evaluated_at": None if readings is None else moment(readings.at),
         "error": None if readings is None else _error(readings),
     }  # fmt: skip
 
 
 def _error(readings: Readings) -> str | None:
-    if readings.over:
-        return readings.error or f"{readings.over} groups beyond max_groups are not evaluated"
-    return readings.error or None
+    beyond = f"{readings.over} groups beyond max_groups are not evaluated" if readings.over else None
+    return readings.error or beyond
 
 
-def _worst(found: Any, condition: str) -> float | None:
-    """The value farthest in the direction of the condition."""
-    if isinstance(found, Readings):
-        values = [float(value) for value in found.values if not math.isnan(value)]
-    else:
-        values = [state.last for state in found if state.last is not None]
-    if not values or (len(values) > 1 and condition in ("==", "!=")):
+def _worst(values: list[float | None], condition: str) -> float | None:
+    """The value farthest in the direction of the condition; None for none, and where it has no direction."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    if not known or (len(known) > 1 and condition in ("==", "!=")):
         return None
-    return (min if condition in ("<", "<=") else max)(values)
+    return (min if condition in ("<", "<=") else max)(known)
 
 
 def group_rows(book: Book, readings: Readings | None, alert_id: str) -> Iterator[dict[str, Any]]:

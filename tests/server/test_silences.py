@@ -11,8 +11,6 @@ import pytest
 from server.wire.times import format_time
 from tests.alert_support import Api, now, running
 
-A, B, C = (("host", "a"),), (("host", "b"),), (("host", "c"),)
-
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
