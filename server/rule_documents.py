@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from engine.aggregates import Registry
 from engine.query.value import UNITS, parse_duration
-from engine.rules.model import ANOMALY, CHANGE, FIRE, IGNORE, KEEP, NO_DATA, THRESHOLD, Rule
+from engine.rules.model import ANOMALY, CHANGE, CRITICAL, FIRE, IGNORE, KEEP, LEVELS, NO_DATA, THRESHOLD, WARNING, Rule
 from server.questions import SavedQueries
 from server.rule_bodies import MAX_BUDGET, MIN_BUDGET, AlertMembers, NewAlert, is_nothing
 from server.rule_parts import OWN_LABELS, channels_of, inhibitors_of, labels_of, message_of, mute_of
@@ -53,15 +53,17 @@ def parse_rule(document: Mapping[str, Any], registry: Registry, saved: SavedQuer
     labels = labels_of(body.labels or {}, query.group_by)
     # Where each arriving value counts and no labels are named, every series is a group, with all its labels.
     known = None if each and not query.group_by else (*query.group_by, *(name for name, _ in labels), *OWN_LABELS)
+    levels = _levels(body, kind)
+    worst = WARNING if "warning" in levels and "critical" not in levels else CRITICAL
     more: dict[str, Any] = {
         "hold": _ms(body.hold), "keep": _ms(body.keep_firing_for), "silence_after": _ms(body.no_data_after),
         "over": _ms(body.change_over), "repeat": _ms(body.repeat_interval), "interval": _ms(body.update_interval),
         "on_no_data": _MEANINGS.get(body.no_data or ""), "on_error": _MEANINGS.get(body.on_error or ""),
-        "relative": body.relative, "severity": body.severity, "listed": body.listed, "max_groups": body.max_groups,
-        "enabled": body.enabled,
+        "relative": body.relative, "severity": body.severity or LEVELS[worst], "listed": body.listed,
+        "max_groups": body.max_groups, "enabled": body.enabled,
     }  # fmt: skip
     return Rule(
-        document.get("id", ""), body.name or "", kind, query, each, **_levels(body, kind), labels=labels,
+        document.get("id", ""), body.name or "", kind, query, each, **levels, labels=labels,
         message=message_of(body.message or "", known), channels=channels_of(body.notification_channels or ()),
         inhibited_by=inhibitors_of(body.inhibited_by), version=document.get("version", 1),
         mute=tuple(mute_of(mute, f"mute.{at}") for at, mute in enumerate(body.mute or ())),
