@@ -15,6 +15,7 @@ from engine.matchers import make
 from engine.query.value import Query
 from engine.rules import template
 from engine.rules.model import CAUSES, CHANGED, FIRED, LEVELS, NO_DATA, RESOLVED, Episode, Group, Incident, Rule
+from engine.rules.step import worse
 from server.answers import Answers
 from server.errors import ApiError
 from server.notify import RESOLVED as ENDED
@@ -28,7 +29,6 @@ POINTS = 60
 HOUR = 3_600_000
 MAX_CHANGES = 20
 """Lines of changes in a message."""
-_WORDS = {FIRED: "fires", CHANGED: "changed its level", RESOLVED: "is over"}
 
 Values = Callable[[str], Mapping[Group, float]]
 """The newest values of a rule's groups, by its id."""
@@ -58,9 +58,9 @@ class Composer:
             severity=rule.severity or LEVELS[incident.worst], level=level,
             title=_title(rule, first, kind, value, firing, total), text=template.render(rule.message, filled),
             condition=template.condition_text(rule), threshold=template.threshold(rule, incident.worst), unit=unit,
-            value=value, fired_value=first.value, peak=first.peak, opened=incident.opened, at=now,
+            value=value, fired_value=first.value, peak=_worst(rule, first, value), opened=incident.opened, at=now,
             closed=incident.closed if kind == ENDED else None, labels=labels,
-            lines=tuple(_line(each, values) for each in episodes[: rule.listed]), firing=firing, groups=total,
+            lines=tuple(_line(rule, each, values) for each in episodes[: rule.listed]), firing=firing, groups=total,
             changes=tuple(_changes(incident, told)), points=await self._points(rule, first, now),
             link=self._link(rule, incident, now), acknowledged=incident.acknowledged,
         )  # fmt: skip
@@ -133,20 +133,32 @@ def _title(rule: Rule, first: Episode, kind: str, value: float | None, firing: i
     return f"{name}: {many} ({number})" if many else f"{name}: {number}"
 
 
-def _line(episode: Episode, values: Mapping[Group, float]) -> GroupLine:
+def _line(rule: Rule, episode: Episode, values: Mapping[Group, float]) -> GroupLine:
     over = episode.resolved is not None
+    value = episode.resolved_value if over else values.get(episode.group, episode.value)
     return GroupLine(
-        dict(episode.group), "ok" if over else LEVELS[episode.level], CAUSES[episode.cause],
-        episode.resolved_value if over else values.get(episode.group, episode.value), episode.peak,
-        episode.since, episode.resolved,
+        dict(episode.group), "ok" if over else LEVELS[episode.level], CAUSES[episode.cause], value,
+        _worst(rule, episode, value), episode.since, episode.resolved,
     )  # fmt: skip
 
 
 def _changes(incident: Incident, told: int) -> list[str]:
     """What has happened since the revision that was told last, the newest MAX_CHANGES of it."""
     fresh = [change for change in incident.changes if change[0] > told] if told else []
-    lines = [
-        f"{template.group_text(dict(group)) or 'the alert'} {_WORDS.get(kind, kind)}" for _, _, group, kind in fresh
-    ]
+    told_of = [(template.group_text(dict(group)) or "the alert", group, kind) for _, _, group, kind in fresh]
+    lines = [f"{who} {_happened(incident, group, kind)}" for who, group, kind in told_of]
     left = len(lines) - MAX_CHANGES
     return lines if left <= 0 else [f"… {left} more changes", *lines[-MAX_CHANGES:]]
+
+
+def _happened(incident: Incident, group: Group, kind: str) -> str:
+    if kind == CHANGED and group in incident.episodes:
+        return f"is {LEVELS[incident.episodes[group].level]} now"
+    return {FIRED: "fires", CHANGED: "has another level", RESOLVED: "is over"}[kind]
+
+
+def _worst(rule: Rule, episode: Episode, value: float | None) -> float | None:
+    """The worst value so far; the book has it only as often as it is noted."""
+    if episode.resolved is not None or value is None or episode.peak is None:
+        return episode.peak
+    return value if worse(rule, value, episode.peak) else episode.peak
