@@ -130,7 +130,7 @@ def test_the_days_on_which_the_clocks_change(server: Streamgauge, month: int, ho
         assert [row["value"] for row in rates] == pytest.approx([0.01] * 3, rel=1e-12)
 
     check()
-    wait_until(lambda: not server.call("GET", "/api/ledger")["in_panes"]["pending"], what="a flush")
+    wait_until(lambda: not server.call("GET", "/api/ledger")["in_panes"]["pending"], 40, "a flush")
     check()
 
 

@@ -79,15 +79,15 @@ def test_a_bad_connection_loses_nothing(proxy: FaultProxy, connect: Callable[...
 
 
 def test_the_budget_is_spent_and_no_more(proxy: FaultProxy, connect: Callable[..., Client]) -> None:
-    client = connect(budget=0.6)
+    client = connect(budget=1.5)
     proxy.trouble("throughput")
     began = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
         client.put("a", row("1"))
-    assert 0.05 < time.monotonic() - began < 1.5 and proxy.seen["PutItem"] > 3
+    assert 0.05 < time.monotonic() - began < 4 and proxy.seen["PutItem"] > 3
     told = str(caught.value)
     assert "PutItem" in told and client._transport.full_name("a") in told and "ProvisionedThroughputExceeded" in told
-    with pytest.raises(StoreUnavailable, match=r"BatchWriteItem.* 0\.6 s .*attempts.*ProvisionedThroughputExceeded"):
+    with pytest.raises(StoreUnavailable, match=r"BatchWriteItem.* 1\.5 s .*attempts"):
         client.put_many("a", [row(str(number)) for number in range(500)])
     assert proxy.seen["BatchWriteItem"] < 200, "the other batches are given up with the first"
     time.sleep(0.5)  # what was on its way when they were given up has come to the proxy as well
@@ -114,15 +114,15 @@ def test_a_connection_that_is_reset_is_told(proxy: FaultProxy, connect: Callable
 
 
 def test_a_batch_that_goes_forward_has_its_time_again(proxy: FaultProxy, connect: Callable[..., Client]) -> None:
-    client = connect(budget=0.5)
+    client = connect(budget=1.5)
     proxy.trouble("unprocessed")
     proxy.trouble("throttling", 0.9, only=["BatchWriteItem"])  # behind the other, so it is never its turn
     proxy.part = lambda count: 1  # type: ignore[method-assign]
     slow = proxy.choose
-    proxy.choose = lambda operation, size: (time.sleep(0.06), slow(operation, size))[1]  # type: ignore[method-assign]
+    proxy.choose = lambda operation, size: (time.sleep(0.13), slow(operation, size))[1]  # type: ignore[method-assign]
     began = time.monotonic()
     client.put_many("a", [row(f"{number:02}") for number in range(25)])
-    assert time.monotonic() - began > 25 * 0.06 > 2 * 0.5 and proxy.seen["BatchWriteItem"] == 25
+    assert time.monotonic() - began > 25 * 0.13 > 2 * 1.5 and proxy.seen["BatchWriteItem"] == 25
     assert proxy.made["throttling"] == 0
 
 
