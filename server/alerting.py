@@ -14,7 +14,7 @@ import numpy as np
 from engine.engine import Delivery, Engine
 from engine.model import Entry, Mark
 from engine.rules import routing
-from engine.rules.book import Book, command
+from engine.rules.book import ALERT, Book, command
 from engine.rules.model import CONDITION, Group, Incident, Readings, Rule, Silence
 from engine.rules.routing import Decision
 from engine.rules.silence import labels_of, muted
@@ -84,6 +84,7 @@ class Alerting:
         self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
         self.alerts: Alerts | None = None
         """Where this process evaluates."""
+        self._outbox: Outbox | None = None
 
     @property
     def engine(self) -> Engine:
@@ -99,24 +100,26 @@ class Alerting:
         self._news.applied(delivery)
         if self.alerts is not None:
             self.alerts.applied(delivery)
+        if self._outbox is not None and any(mark.kind == ALERT for mark in delivery.marks):
+            self._outbox.news.set()
 
     async def run(self, fence: int = 0) -> None:
         """Evaluates and tells, as the owner of the log or as one that is alone; for ever."""
         await self.pipeline.caught_up()
         submit = self.pipeline.submit
         self.alerts = Alerts(self.engine, self._readers, submit, self._rules, fence)
-        outbox = Outbox(
+        self._outbox = Outbox(
             self.engine, submit, self._rules, self.channels, self._decide, self._composer.compose,
-            self._settings.alert_flood, fence,
+            self._settings.alert_flood, fence, self.pipeline.stamp,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.alerts.run(), name="evaluate alerts")
-                group.create_task(outbox.run(), name="tell of alerts")
+                group.create_task(self._outbox.run(), name="tell of alerts")
         except ExceptionGroup as errors:  # whoever runs this tells apart what it can go on after
             raise errors.exceptions[0] from errors
         finally:
-            self.alerts = None
+            self.alerts = self._outbox = None
 
     async def beat(self, trouble: Callable[[], str]) -> None:
         """The dead man's switch, where there is one: beats while all is well; for ever. trouble: "" for none."""

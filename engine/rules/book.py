@@ -86,6 +86,8 @@ class Book:
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
         self.triggered: dict[str, int] = {}
         """Per rule, when it last began to fire, or was repeated."""
+        self.edged: dict[str, int] = {}
+        """Per rule, ms of the newest edge."""
         self.looked = 0
         """Up to when all rules have been evaluated, nearly."""
         self.version = 0
@@ -148,6 +150,7 @@ class Book:
             else:
                 states[edge.group] = edge.state
             self._tell(rule, channels, edge, why)
+            self.edged[rule] = max(edge.at, self.edged.get(rule, 0))
         if not states:
             del self.alerts[rule]
 
@@ -274,6 +277,7 @@ class Book:
             "incidents": [incident_members(each) for each in (*self.closed, *self.incidents.values())],
             "episodes": {rule: [asdict(each) for each in kept] for rule, kept in self._episodes.items()},
             "records": list(self.records), "triggered": self.triggered, "version": self.version, "looked": self.looked,
+            "edged": self.edged,
         }  # fmt: skip
         self._saved = self.version, json.dumps(told, separators=(",", ":")).encode()
         return self._saved[1]
@@ -282,6 +286,7 @@ class Book:
         """The inverse of `save`, on a new book."""
         told = json.loads(data)
         self.version, self.triggered, self.looked = told["version"], told["triggered"], told["looked"]
+        self.edged = told["edged"]
         self.records.extend(Record(*each) for each in told["records"])
         for rule, states in told["alerts"].items():
             self.alerts[rule] = {read_group(group): read_state(state) for group, state in states}

@@ -10,6 +10,7 @@ One message at a time and channel; a channel that hangs holds up no other. Withi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import zlib
@@ -53,14 +54,19 @@ class Channels(Protocol):
 
 
 class Outbox:
-    """Tells. rules: those that there are or were, by id; flood: messages per channel and minute; fence: see Alerts."""
+    """Tells. rules: those that there are, by id; flood: messages per channel and minute; fence: see Alerts; stamp: ms
+    now, not before the newest of the log, which stands still while nothing comes."""
 
     def __init__(
         self, engine: Engine, submit: Callable[[Entry], Awaitable[Applied]], rules: Callable[[], Mapping[str, Rule]],
         channels: Channels, decide: Decide, compose: Compose, flood: int, fence: int = 0,
+        stamp: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
+        self._stamp = stamp or (lambda: engine.stamp)
         self._engine, self._submit, self._rules, self._channels = engine, submit, rules, channels
         self._decide, self._compose, self._flood, self._fence = decide, compose, flood, fence
+        self.news = asyncio.Event()
+        """Set by whoever knows that there may be something to tell."""
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._sent: dict[str, deque[int]] = {}
         """Per channel, ms of the messages of the last minute."""
@@ -72,8 +78,11 @@ class Outbox:
         """Tells what there is to tell; for ever."""
         try:
             while True:
+                self.news.clear()
                 await self._look()
-                await asyncio.sleep(LOOK_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self.news.wait()
         finally:
             await self._end()
 
@@ -86,7 +95,7 @@ class Outbox:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _look(self) -> None:
-        now = self._engine.stamp
+        now = self._stamp()
         for channel in [channel for channel, task in self._busy.items() if task.done()]:
             self._busy.pop(channel).result()
         marks: list[Mark] = []

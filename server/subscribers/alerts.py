@@ -11,7 +11,9 @@ looked at again, which changes nothing where they have been.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
@@ -39,6 +41,8 @@ MAX_BEFORE = 60
 GAP = 10_000
 """ms without an entry in the log after which nobody has listened, so silence says nothing for a while."""
 EDGES_PER_MARK = 500
+MARGIN = 0.02
+"""Seconds after the end of a second at which somebody else may have said that it is over."""
 RETRY_SECONDS = 1.0
 GONE = "the alert was deleted or turned off"
 
@@ -58,7 +62,8 @@ class Alerts:
         """Spent on evaluations."""
         self.evaluations = 0
         self._arrivals = Arrivals(engine)
-        self._awake = asyncio.Event()
+        self._awake, self._over = asyncio.Event(), asyncio.Event()
+        """Something has come, or a second is over; a second is over."""
         self._second = 0
         self._evaluated = 0
         """ms of the newest evaluation."""
@@ -74,10 +79,14 @@ class Alerts:
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
+        waited = self._arrivals.waiting
         self._arrivals.applied(delivery)
         second = delivery.stamp // SECOND
         if second > self._second:
             self._second = second
+            self._over.set()
+            self._awake.set()
+        elif not waited and self._arrivals.waiting:
             self._awake.set()
 
     def changed(self, rule_id: str) -> None:
@@ -88,11 +97,29 @@ class Alerts:
 
     async def run(self) -> None:
         """Evaluates each second; for ever."""
-        await self._look_back()
+        await self.look_back()
         while True:
-            await self._awake.wait()
-            self._awake.clear()
-            await self.evaluate()
+            if self._second * SECOND > self._evaluated:
+                await self.evaluate()
+            elif self._arrivals.waiting:
+                await self._end_second()
+            else:
+                self._awake.clear()
+                await self._awake.wait()
+
+    async def _end_second(self) -> None:
+        """Waits until the running second is over, and sees that the log's time says so, where nothing else comes."""
+        self._over.clear()
+        left = (self._second + 1) * SECOND - time.time_ns() // 1_000_000
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(left, 0) / 1000 + MARGIN):
+                await self._over.wait()
+                return
+        try:
+            await self._submit(Entry(max(time.time_ns() // 1_000_000, self._engine.stamp)))
+        except (LogError, ApiError) as error:
+            logger.warning("the log takes no tick, so alerts wait for the next entry: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def evaluate(self) -> None:
         """Evaluates all rules as of now; returns when what has changed is in the log and applied."""
@@ -167,7 +194,7 @@ class Alerts:
         for watched in self.watched.values():
             watched.blind = at + max(watched.rule.query.range, watched.rule.silence_after or 0)
 
-    async def _look_back(self) -> None:
+    async def look_back(self) -> None:
         """The seconds to which whoever evaluated before may not have come."""
         # What has come within the newest second may not have been looked at, so it is looked at whole.
         now, looked = -(-self._engine.stamp // SECOND) * SECOND, self._engine.book.looked
@@ -176,7 +203,8 @@ class Alerts:
         for at in range(begin + SECOND, now + SECOND, SECOND):
             marks = []
             for watched in list(self.watched.values()):
-                marks += await self._evaluate(watched, at, None, True)
+                if at > self._engine.book.edged.get(watched.rule.id, 0):
+                    marks += await self._evaluate(watched, at, None, True)
             await self._write(marks)
         self._evaluated = now
 

@@ -11,6 +11,7 @@ from engine.engine import Delivery, Engine
 from engine.kernels.grouping import group
 from engine.model import Flags, Floats, Ints
 
+SECOND = 1000
 _FOLD_AT = 65_536
 
 
@@ -42,6 +43,10 @@ class Arrivals:
         self._flags: Flags = np.zeros(0, np.bool_)
         self._touched: Flags = np.zeros(0, np.bool_)
         self._events: set[str] = set()
+        self._second = 0
+        """Of the newest entry."""
+        self._over: list[Arrived] = []
+        """What has come in the seconds before it."""
         self._parts: list[Arrived] = []
         self._held = 0
 
@@ -58,6 +63,10 @@ class Arrivals:
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
+        if delivery.stamp // SECOND > self._second:
+            self._second = delivery.stamp // SECOND
+            self._over += self._parts
+            self._parts = []
         if delivery.events:
             self._events.update(event.type for _, event in delivery.events)
         if not len(delivery.series):
@@ -71,14 +80,19 @@ class Arrivals:
         self._parts.append(Arrived(series, values, values, values, values))
         self._held += len(series)
         if self._held >= _FOLD_AT:
-            self._fold()
+            self._over, self._parts = _folded(self._over), _folded(self._parts)
+            self._held = sum(len(part.series) for part in (*self._over, *self._parts))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything has come since the last time."""
+        return bool(self._parts or self._events or self._touched.any())
 
     def take(self) -> Arrived:
-        """All values that have arrived since the last time."""
-        self._fold()
-        taken = self._parts[0] if self._parts else NOTHING
-        self._parts, self._held = [], 0
-        return taken
+        """All values that have arrived since the last time, in seconds that are over: a second is looked at whole."""
+        over, self._over = _folded(self._over), []
+        self._held = sum(len(part.series) for part in self._parts)
+        return over[0] if over else NOTHING
 
     def take_names(self) -> set[tuple[str, str]]:
         """The metrics and events, as ("metric" or "event", name), of which anything has arrived since the last time."""
@@ -98,11 +112,10 @@ class Arrivals:
             more = np.zeros(len(by_number) - len(self._touched), np.bool_)
             self._touched = np.concatenate([self._touched, more])
 
-    def _fold(self) -> None:
-        if not self._parts:
-            return
-        folded = fold(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
-        self._parts, self._held = [folded], len(folded.series)
+
+def _folded(parts: list[Arrived]) -> list[Arrived]:
+    """The parts as one, which has a row for each series."""
+    return [fold(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))] if parts else []
 
 
 def fold(keys: Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:
