@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import BadQuery, TooExpensive
 from engine.levels import DAY
 from engine.model import Floats, Ints
+from engine.query.execute import Table
 from engine.query.value import Query
 from engine.rules import past
 from engine.rules.model import ANOMALY, NO_DATA, Episode, Group, Rule, Silence
@@ -24,12 +25,13 @@ from engine.rules.replay_messages import MAX_MESSAGES, Told
 from engine.rules.silence import muted
 from server import zones
 from server.answers import Answers
-from server.effort import on_thread
 from server.errors import ApiError
 from server.wire.times import format_time
 
-MAX_CELLS = 10_000_000
+MAX_CELLS = 8_000_000
 """Groups x steps of one part of a preview."""
+PIECE = 720
+"""Steps asked for at once: the panes of few blocks are added up without being sorted."""
 
 
 @dataclass(slots=True)
@@ -50,14 +52,11 @@ class Previews:
     which want to see what lies up to `warm` ms before the range."""
 
     def __init__(
-        self,
-        answers: Answers,
-        silences: Callable[[int], Iterable[Silence]],
-        scores: Scores | None = None,
+        self, answers: Answers, silences: Callable[[int], Iterable[Silence]], scores: Scores | None = None,
         warm: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._answers, self._silences, self._scores, self._warm = answers, silences, scores, warm
-        self._turn, self._room = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self._turn = asyncio.Lock()
 
     async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
@@ -71,33 +70,36 @@ class Previews:
             raise ApiError("query_timeout", message) from None
 
     async def _preview(self, rule: Rule, span: int) -> Preview:
-        engine, now = self._answers.engine, self._answers.stamp()
+        now = self._answers.stamp()
         begin = max(0, now - span)
         # Who has been there before is told by a day.
-        before = {NO_DATA: DAY, ANOMALY: self._warm}.get(rule.kind, 0)
-        patient = engine.options.retention.patient
-        parts = past.parts(rule, max(0, begin - before), now, engine.horizons, patient)
-        read = [(part, await self._read(rule, part, now)) for part in parts]
-        return await on_thread(self._room, self._compute, rule, read, begin, now, list(self._silences(begin)))
+        early = max(0, begin - {NO_DATA: DAY, ANOMALY: self._warm}.get(rule.kind, 0))
+        try:
+            read = await self._read(rule, early, now, finest=0)
+        except TooExpensive:
+            read = await self._read(rule, early, now, finest=1)
+        return await asyncio.to_thread(self._compute, rule, read, begin, now, list(self._silences(begin)))
 
-    async def _read(self, rule: Rule, part: Part, now: int) -> Seen:
+    async def _read(self, rule: Rule, begin: int, now: int, finest: int) -> list[tuple[Part, _Pieces]]:
+        """What the queries of each part say. finest: the finest level to look at."""
+        engine = self._answers.engine
+        parts = past.parts(rule, begin, now, engine.horizons, engine.options.retention.patient, finest)
+        return [(part, await self._read_part(rule, part, now)) for part in parts]
+
+    async def _read_part(self, rule: Rule, part: Part, now: int) -> _Pieces:
         """What the queries of a part say, asked piece by piece, each as large as is allowed."""
         steps, start = part.steps(rule), part.reaching_back(rule)
         pieces = _Pieces(steps)
         query = self._query(rule)
         if query is None:
-            return pieces.seen(past.needs(rule))
-        at, width = 0, steps
+            return pieces
+        at, width = 0, min(steps, PIECE)
         while at < steps:
-            piece = replace(
-                query, start=start + at * part.step, end=min(start + (at + width) * part.step, part.end), step=part.step
-            )
+            first, end = start + at * part.step, min(start + (at + width) * part.step, part.end)
             try:
                 for name in past.needs(rule):
-                    table = (await self._answers.tabled(replace(piece, aggregation=name), now, once=True)).table
-                    pieces.take(
-                        name, at, [_group(piece, labels) for labels in table.groups], table.values, table.counts
-                    )
+                    piece = replace(query, aggregation=name, start=first, end=end, step=part.step)
+                    pieces.take(name, at, piece, (await self._answers.tabled(piece, now, once=True)).table)
             except TooExpensive:
                 if width == 1:
                     raise
@@ -105,10 +107,10 @@ class Previews:
                 continue
             pieces.check(part.step)
             at += width
-        return pieces.seen(past.needs(rule))
+        return pieces
 
     def _query(self, rule: Rule) -> Query | None:
-        """What to ask by step; None where nothing was ever heard of it. Where each value counts, each series does."""
+        """What to ask by step, None for what was never heard of. Where each value counts, each series is a group."""
         query, names = replace(rule.query, period=None, calendar=None), self._answers.engine.catalogue.names
         if query.kind == "metric" and query.name not in names:
             return None
@@ -117,9 +119,10 @@ class Previews:
         return query
 
     def _compute(
-        self, rule: Rule, read: Sequence[tuple[Part, Seen]], begin: int, now: int, silences: Sequence[Silence]
+        self, rule: Rule, read: Sequence[tuple[Part, _Pieces]], begin: int, now: int, silences: Sequence[Silence]
     ) -> Preview:
-        seen = past.past(rule, read, self._scores)
+        names = past.needs(rule)
+        seen = past.past(rule, [(part, pieces.seen(names)) for part, pieces in read], self._scores)
         done = replay(rule, seen, begin, now, silences, lambda at: muted(rule.mute, at, zones.offset))
         evaluated = [(max(start, done.begin), end, step) for (start, end, step), _ in read if end > done.begin]
         notes = past.notes(rule, [part for part, _ in read])
@@ -140,10 +143,11 @@ class _Pieces:
         self._groups: dict[Group, int] = {}
         self._taken: list[tuple[str, int, list[int], Floats, Ints]] = []
 
-    def take(self, name: str, at: int, groups: Sequence[Group], values: Floats, counts: Ints) -> None:
-        """A table of an aggregation, from a step on."""
+    def take(self, name: str, at: int, query: Query, table: Table) -> None:
+        """What a query says of an aggregation, from a step on."""
+        groups = [_group(query, labels) for labels in table.groups]
         rows = [self._groups.setdefault(group, len(self._groups)) for group in groups]
-        self._taken.append((name, at, rows, values, counts))
+        self._taken.append((name, at, rows, table.values, table.counts))
 
     def check(self, step: int) -> None:
         """Raises TooExpensive where there are too many groups for so many steps."""
@@ -155,13 +159,16 @@ class _Pieces:
             )
 
     def seen(self, names: Sequence[str]) -> Seen:
-        """All of them as one."""
-        shape = len(self._groups), self._steps
+        """All of them as one, by the labels of their groups."""
+        groups, shape = sorted(self._groups), (len(self._groups), self._steps)
+        place = np.empty(len(groups), np.int64)
+        place[[self._groups[group] for group in groups]] = np.arange(len(groups))
         columns, sizes = {name: np.full(shape, np.nan) for name in names}, np.zeros(shape, np.int64)
-        for name, at, rows, values, counts in self._taken:
-            columns[name][rows, at : at + values.shape[1]] = values
-            sizes[rows, at : at + values.shape[1]] = counts
-        return Seen(list(self._groups), columns, sizes)
+        while self._taken:  # so that all of it is there only once
+            name, at, rows, values, counts = self._taken.pop()
+            columns[name][place[rows], at : at + values.shape[1]] = values
+            sizes[place[rows], at : at + values.shape[1]] = counts
+        return Seen(groups, columns, sizes)
 
 
 def _group(query: Query, labels: tuple[str, ...]) -> Group:

@@ -175,8 +175,8 @@ class Follower:
                 folded = picked.folded = self._fold_open(picked.slot, parts or [], bounds, groups)
             results.append(_placed(folded, picked.slot, bounds))
         results = [result for result in results if len(result.keys)]
-        if not results:
-            return Folded(np.empty(0, np.int64), panes.empty())
+        if len(results) < 2:  # one alone is folded already
+            return results[0] if results else Folded(np.empty(0, np.int64), panes.empty())
         return _fold([r.panes for r in results], [r.keys for r in results], self.need)
 
     def _fold_closed(

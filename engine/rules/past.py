@@ -46,17 +46,18 @@ class Seen(NamedTuple):
     counts: Ints
 
 
-def parts(rule: Rule, begin: int, now: int, horizons: Sequence[int], patient: bool) -> list[Part]:
-    """The parts of [begin, now), ms, oldest first. horizons: since when each level is kept; patient: see Retention."""
+def parts(rule: Rule, begin: int, now: int, horizons: Sequence[int], patient: bool, finest: int = 0) -> list[Part]:
+    """The parts of [begin, now), ms, oldest first. horizons: since when each level is kept; patient: see Retention;
+    finest: the finest level to look at."""
     found: list[Part] = []
     end = now
-    for level in LEVELS:
+    for level in LEVELS[finest:]:
         step = WIDTHS[level] if _is_foldable(rule) else ceil(rule.query.range, WIDTHS[level])
         # What is kept may become less while it is read.
         kept = horizons[level] + folded_at(level, patient) + (_back(rule, step) + 1) * step
         start = floor(begin, step) if level == LEVELS[-1] else max(floor(begin, step), ceil(kept, step))
         last = end if end == now else floor(end, step)
-        if start < last:
+        if start < last and (not found or last - begin >= step):  # a step of an hour for a few seconds tells nothing
             found.insert(0, Part(start, last, step))
             end = start
         if end <= begin:
@@ -86,12 +87,14 @@ def past(rule: Rule, read: Sequence[tuple[Part, Seen]], scores: Scores | None = 
     row = {group: number for number, group in enumerate(groups)}
     times, columns = [np.empty(0, np.int64)], [np.empty((len(groups), 0))]
     for part, seen in read:
-        kept = [number for number, group in enumerate(seen.groups) if group in row]
-        values = _values(rule, part.step, seen, scores)[kept]
-        column = np.full((len(groups), part.steps(rule) - _back(rule, part.step)), np.nan)
-        column[[row[seen.groups[number]] for number in kept]] = values
-        columns.append(column)
-        times.append(np.minimum(part.start + part.step * np.arange(1, column.shape[1] + 1), part.end))
+        values = _values(rule, part.step, seen, scores)
+        if seen.groups != groups:
+            kept = [number for number, group in enumerate(seen.groups) if group in row]
+            placed = np.full((len(groups), values.shape[1]), np.nan)
+            placed[[row[seen.groups[number]] for number in kept]] = values[kept]
+            values = placed
+        columns.append(values)
+        times.append(np.minimum(part.start + part.step * np.arange(1, values.shape[1] + 1), part.end))
     return Past(groups, np.concatenate(times), np.concatenate(columns, axis=1))
 
 

@@ -117,16 +117,15 @@ class _Row(NamedTuple):
 
 def _row(rule: Rule, group: Group, times: Ints, values: Floats) -> _Row:
     silent = np.isnan(values)
-    cause = np.where(silent, SILENT, CONDITION)
+    cause = np.where(silent, np.int8(SILENT), np.int8(CONDITION))
     up, hold = levels(rule, values, cause)
-    looked = _looked(rule, group, times, silent)
-    if not looked.all():
+    if silent.any() and not (looked := _looked(rule, group, times, silent)).all():
         newest = np.maximum.accumulate(np.where(looked, np.arange(len(times)), -1))
         before = newest < 0
         up, hold, cause, values = up[newest], hold[newest], cause[newest], values[newest]
         up[before], hold[before], cause[before], values[before] = AS_BEFORE, AS_BEFORE, SILENT, np.nan
-    code = (up.astype(np.int64) * 4 + hold) * 4 + cause
-    return _Row(up, hold, cause.astype(np.int8), values, np.flatnonzero(np.diff(code)) + 1)
+    code = (up * 4 + hold) * 4 + cause
+    return _Row(up, hold, cause, values, np.flatnonzero(code[1:] != code[:-1]) + 1)
 
 
 def _looked(rule: Rule, group: Group, times: Ints, silent: Flags) -> Flags:
@@ -134,7 +133,7 @@ def _looked(rule: Rule, group: Group, times: Ints, silent: Flags) -> Flags:
 
     Of a group that has never had data there is none, but for the one of a rule without groups.
     """
-    if rule.each or not len(times):
+    if rule.each:
         return ~silent
     newest = np.maximum.accumulate(np.where(silent, -1, np.arange(len(times))))
     lasted = times - times[np.maximum(newest, 0)]

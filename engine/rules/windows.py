@@ -41,7 +41,7 @@ def fold(aggregation: str, steps: Mapping[str, Floats], counts: Ints, step: int,
     of = {name: steps[name] for name in parts(aggregation)}
     if aggregation == "average":
         with np.errstate(invalid="ignore", divide="ignore"):
-            return slide(np.add, np.nan_to_num(of["sum"]), size) / held, held
+            return slide(np.add, _or_0(of["sum"]), size) / held, held
     if aggregation in ("min", "max"):
         return slide(np.fmin if aggregation == "min" else np.fmax, of[aggregation], size), held
     if aggregation in ("first", "last"):
@@ -49,7 +49,7 @@ def fold(aggregation: str, steps: Mapping[str, Floats], counts: Ints, step: int,
     if aggregation == "stddev":
         return _stddev(of["stddev"], of["sum"], counts, size, held), held
     added = of["increase" if aggregation == "rate" else aggregation]
-    total = slide(np.add, np.nan_to_num(added), size)
+    total = slide(np.add, _or_0(added), size)
     total[~slide(np.logical_or, ~np.isnan(added), size)] = np.nan
     taken = size * step
     return (total * (window / taken) if aggregation in _GROWING else total / (taken / 1000)), held
@@ -62,14 +62,20 @@ def length(step: int, window: int) -> int:
 
 def slide(operation: np.ufunc, values: Any, size: int) -> Any:
     """An associative operation over each `size` neighbours in a row: [groups, steps] to [groups, steps - size + 1]."""
-    windows = max(0, values.shape[1] - size + 1)
+    found = np.empty((len(values), max(0, values.shape[1] - size + 1)), values.dtype)
+    for row, out in zip(values, found, strict=True):  # a row fits into the cache of a processor, a table does not
+        out[:] = _slide(operation, row, size, len(out))
+    return found
+
+
+def _slide(operation: np.ufunc, row: Any, size: int, windows: int) -> Any:
     found, taken, width = None, 0, 1
     while taken < size:
         if size & width:
-            part = values[:, taken : taken + windows]
+            part = row[taken : taken + windows]
             found = part if found is None else operation(found, part)
             taken += width
-        values = operation(values[:, :-width], values[:, width:]) if 2 * width <= size else values
+        row = operation(row[:-width], row[width:]) if 2 * width <= size else row
         width *= 2
     return found
 
@@ -100,6 +106,10 @@ def worst(rule: Rule, columns: Mapping[str, Floats]) -> Floats:
     return np.where(compare(rule.op, columns["first"], reference(rule)), columns["first"], columns["last"])
 
 
+def _or_0(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
+
+
 def _at_an_end(values: Floats, size: int, last: bool) -> Floats:
     """The first known value of each window, or the last."""
     places = np.where(np.isnan(values), -1 if last else values.shape[1], np.arange(values.shape[1]))
@@ -111,7 +121,7 @@ def _at_an_end(values: Floats, size: int, last: bool) -> Floats:
 def _stddev(stddev: Floats, sums: Floats, counts: Ints, size: int, held: Ints) -> Floats:
     """From the mean and the deviation of each step; about a mean of all, so that digits last."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        middle = np.nan_to_num(sums).sum(axis=1, keepdims=True) / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        middle = _or_0(sums).sum(axis=1, keepdims=True) / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         away = np.where(counts > 0, sums / counts - middle, 0.0)
         squares = slide(np.add, np.where(counts > 0, counts * (stddev**2 + away**2), 0.0), size) / held
         mean = slide(np.add, counts * away, size) / held

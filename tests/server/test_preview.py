@@ -210,6 +210,8 @@ async def test_a_short_span_is_seen_by_the_finest_panes_alone(world: World) -> N
 async def test_what_cannot_be_looked_at_is_refused_with_the_reason(world: World) -> None:
     with pytest.raises(BadQuery, match="anomalies"):
         await preview(world, rule(kind=ANOMALY, query=asking("average", MINUTE)))
+    with patch("server.preview.MAX_CELLS", 250):
+        assert [step for _, _, step in (await preview(world, RULES["average"])).evaluated] == [MINUTE], "3 x 120 > 250"
     with patch("server.preview.MAX_CELLS", 100), pytest.raises(TooExpensive, match="time_range of"):
         await preview(world, RULES["average"])
     registry = Registry()
