@@ -74,6 +74,16 @@ def reference(rule: Rule) -> float:
     return next((each for each in (rule.critical, rule.warning) if each is not None), 0.0)
 
 
+def patience(rule: Rule) -> int | None:
+    """How many ms after a group's last reading with data its silence is a reading; None for never.
+
+    A window without data has been silent for its whole length already. Where each value counts there is no window.
+    """
+    if rule.each:
+        return rule.silence_after
+    return 0 if rule.kind == NO_DATA else max(0, (rule.silence_after or 0) - rule.query.range)
+
+
 def top(rule: Rule) -> int:
     """The highest level a rule has, at which it fires when there is no data, or an error, and that is to be told."""
     return WARNING if rule.critical is None and rule.kind != NO_DATA else CRITICAL

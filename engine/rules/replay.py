@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.model import Flags, Floats, Ints
-from engine.rules.conditions import AS_BEFORE, Levels, levels, reference
+from engine.rules.conditions import AS_BEFORE, Levels, levels, patience, reference
 from engine.rules.model import (
     BEGAN,
     CANCELLED,
@@ -24,7 +24,6 @@ from engine.rules.model import (
     CONDITION,
     FIRED,
     FIRING,
-    NO_DATA,
     NOTED,
     QUIET,
     RESOLVED,
@@ -133,12 +132,13 @@ def _looked(rule: Rule, group: Group, times: Ints, silent: Flags) -> Flags:
 
     Of a group that has never had data there is none, but for the one of a rule without groups.
     """
-    if rule.each:
+    wait = patience(rule)
+    if wait is None:
         return ~silent
     newest = np.maximum.accumulate(np.where(silent, -1, np.arange(len(times))))
     lasted = times - times[np.maximum(newest, 0)]
-    wait = 0 if rule.kind == NO_DATA else rule.silence_after or 0  # the windows of a rule about silence are that long
-    return np.asarray(~silent | ((lasted >= wait) & ((newest >= 0) | (group == ()))))
+    there = (newest >= 0) | (group == () and not rule.each)
+    return np.asarray(~silent | ((lasted >= wait) & there))
 
 
 def _fits(rows: Sequence[_Row], moments: int) -> int:

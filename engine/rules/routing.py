@@ -85,9 +85,11 @@ def decide(
     held = _held(rule, incident, kind, incident.closed or now, silences, muted, others)
     if incident.closed is None:
         return held or Send(kind, incident.revision)
-    if held is None and delivery.held.startswith((SILENCED, MUTED, INHIBITED, SNOOZED)):
+    if held is None and not delivery.tries and delivery.held.startswith((SILENCED, MUTED, INHIBITED, SNOOZED)):
         held = Hold(delivery.held)
-    return Send(kind, incident.revision) if held is None or delivery.tries else Done(held.why)
+    if held is not None:
+        return Done(held.why)
+    return _muted(muted, now) or Send(kind, incident.revision)
 
 
 def _kind(

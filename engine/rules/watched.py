@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.model import Flags, Ints
-from engine.rules.conditions import AS_BEFORE, levels, worse
+from engine.rules.conditions import AS_BEFORE, levels, patience, worse
 from engine.rules.model import (
     CANCELLED,
     CONDITION,
@@ -93,7 +93,7 @@ class Watched:
         new["cause"][(new["cause"] == CONDITION) & np.isnan(new["value"])] = SILENT
         new["up"], new["hold"] = levels(self.rule, new["value"], new["cause"])
         self._seen["with_data"][new["cause"] == CONDITION] = at
-        looked = np.full(len(new), not partly or bool(readings.error))
+        looked = np.full(len(new), not partly or self.rule.each or bool(readings.error))
         looked[rows] = True
         looked &= (new["cause"] != SILENT) | self._long_enough(at)
         if self._is_whole and not readings.error and (whole := self._number.get(())) is not None:  # that error is over
@@ -105,13 +105,16 @@ class Watched:
 
     def know(self, groups: Sequence[Group]) -> None:
         """These have had data before; their silence counts from now on."""
-        self._add([group for group in groups if group not in self._number])
+        added = [group for group in groups if group not in self._number]
+        self._add(added)
+        self._seen["with_data"][len(self._seen) - len(added) :] += self.rule.query.range
 
     def _long_enough(self, at: int) -> Flags:
         """Of which groups silence has lasted so long that it says something."""
-        if at < self.blind:
+        after = patience(self.rule)
+        if after is None or at < self.blind:
             return np.zeros(len(self._seen), np.bool_)
-        return np.asarray(at - self._seen["with_data"] >= (self.rule.silence_after or 0))
+        return np.asarray(at - self._seen["with_data"] >= after)
 
     def _step(self, new: np.ndarray, looked: Ints, at: int) -> list[Edge]:
         """Steps the alerts of the rows looked at that need it, and those whose timer is over."""

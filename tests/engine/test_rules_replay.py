@@ -64,7 +64,7 @@ def test_silences_and_mute_times_hold_messages_back() -> None:
 
 
 def test_silence_counts_for_groups_that_have_been_there() -> None:
-    watched = replace(TELLING, hold=0, on_no_data="fire", silence_after=2 * MINUTE)
+    watched = replace(TELLING, hold=0, on_no_data="fire", silence_after=7 * MINUTE)  # the window is 5 minutes
     seen = past([NAN, NAN, NAN, NAN, NAN, NAN], [NAN, 1, NAN, NAN, NAN, 1])
     done = replay(watched, seen, *times(seen))
     (episode,) = done.episodes

@@ -153,9 +153,17 @@ def test_nobody_hears_of_what_ended_while_it_was_held() -> None:
         desk.others = []
         for later in (T0 + 2000, T0 + 2 * MINUTE):
             assert isinstance(desk.say(later, incident), Done), hold
-        # But where the far side had failed before, it is told.
-        incident.deliveries["slack"].tries = 1
-        assert desk.say(T0 + 2 * MINUTE, incident) == Send(FIRING, 2)
+
+
+def test_what_was_held_once_and_then_not_taken_is_told_after_its_end() -> None:
+    desk = Desk()
+    incident = desk.fire(T0)
+    desk.do("held", incident, at=T0, why="snoozed", ended=False)
+    desk.do("failed", incident, at=T0 + 1000, kind=FIRING, message="m", reason="503", retry=T0 + 1500, tries=1)
+    desk.resolve(T0 + 2000)
+    desk.muted = lambda at: T0 + 2000 < at < T0 + 3000
+    assert isinstance(desk.say(T0 + 2500), Hold), "it is a mute time now, but was none when it ended"
+    assert [desk.tell(T0 + at) for at in (3000, 4000)] == [FIRING, RESOLVED]
 
 
 def test_what_was_told_is_resolved_whatever_holds_the_rest() -> None:

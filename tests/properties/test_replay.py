@@ -50,7 +50,7 @@ class World(NamedTuple):
 def worlds(draw: st.DrawFn) -> World:
     given = draw(rules())
     grouped, each = draw(st.booleans()), given.kind != NO_DATA and draw(st.booleans())
-    silence_after = None if given.kind == NO_DATA else draw(st.sampled_from([None, 4000]))
+    silence_after = draw(st.sampled_from([None, 4000 if each else given.query.range + 4000]))
     rule = replace(
         given, each=each, silence_after=silence_after, channels=CHANNELS[: draw(st.integers(0, 2))],
         query=replace(given.query, group_by=("host",) if grouped else ()),
@@ -77,6 +77,7 @@ def live(world: World) -> list[Edge]:
     early = past.times < begin
     watched = Watched(rule, {}, int(past.times[0]))
     watched.know([g for g, row in zip(past.groups, past.values, strict=True) if not np.isnan(row[early]).all()])
+    watched._seen["with_data"] = 0  # a replay knows that they have been silent for long
     found = []
     for at, column in zip(past.times[~early].tolist(), past.values.T[~early], strict=True):
         there = [

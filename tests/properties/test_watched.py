@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rules.model import CONDITION, ERROR, SILENT, Edge, Group, Readings, Rule
+from engine.rules.model import CONDITION, ERROR, NO_DATA, SILENT, Edge, Group, Readings, Rule
 from engine.rules.watched import Watched, ended
 from tests.rules_support import T0, VALUES, Naive, Seen, rule, rules, told
 
@@ -84,7 +85,7 @@ def test_groups_that_were_not_looked_at_stay_as_they_are(rule: Rule, stream: lis
 
 
 def test_silence_counts_only_after_its_time_and_not_while_nobody_listened() -> None:
-    watched = Watched(rule(silence_after=3000, on_no_data="fire"), {}, T0)
+    watched = Watched(rule(silence_after=303_000, on_no_data="fire"), {}, T0)  # the window is 300 s
     a, b = GROUPS[:2]
     kinds = []
     for second, values in enumerate([{a: 1.0, b: 1.0}, {b: 1.0}, {b: 1.0}, {b: 1.0}, {a: 1.0, b: 1.0}], 1):
@@ -94,6 +95,30 @@ def test_silence_counts_only_after_its_time_and_not_while_nobody_listened() -> N
     for second in range(6, 20):
         assert not watched.take(readings(T0 + second * 1000, {}))
     assert len(watched.take(readings(T0 + 20_000, {}))) == 2
+
+
+def test_the_silence_of_a_window_is_as_long_as_the_window() -> None:
+    heartbeat = rule(kind=NO_DATA, query=replace(rule().query, range=3000), silence_after=3000)
+    watched = Watched(heartbeat, {}, T0)
+    watched.take(readings(T0 + 1000, {GROUPS[0]: 1.0}))
+    (fired,) = watched.take(readings(T0 + 2000, {}))
+    assert (fired.group, fired.kind) == (GROUPS[0], "firing")
+    watched = Watched(heartbeat, {}, T0)
+    watched.know([GROUPS[0]])
+    found = [second for second in range(1, 9) if watched.take(readings(T0 + second * 1000, {}))]
+    assert found == [3], "who was there before gets a whole window"
+
+
+def test_where_each_value_counts_silence_is_from_the_last_one_on() -> None:
+    watched = Watched(rule(each=True, on_no_data="fire", silence_after=3000), {}, T0)
+    watched.take(readings(T0 + 1000, {GROUPS[0]: 1.0}), partly=True)
+    kinds = [[edge.kind for edge in watched.take(readings(T0 + n * 1000, {}), partly=True)] for n in range(2, 6)]
+    assert kinds == [[], [], ["firing"], []]
+    (over,) = watched.take(readings(T0 + 6000, {GROUPS[0]: 1.0}), partly=True)
+    assert over.kind == "resolved"
+    never = Watched(rule(each=True, on_no_data="fire"), {}, T0)
+    never.take(readings(T0 + 1000, {GROUPS[0]: 1.0}), partly=True)
+    assert not never.take(readings(T0 + 1_000_000, {}), partly=True)
 
 
 def failed(second: int) -> Readings:
