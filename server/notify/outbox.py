@@ -25,7 +25,7 @@ from engine.rules.model import Delivery, Incident, Rule
 from engine.rules.routing import Decision, Done, Hold, Send
 from server.errors import ApiError
 from server.log import LogError
-from server.notify import RESOLVED, Channel, Message, NotSent
+from server.notify import REPEAT, RESOLVED, Channel, Message, NotSent
 
 logger = logging.getLogger("streamgauge.notify")
 
@@ -199,4 +199,6 @@ def message_id(incident: Incident, channel: str, kind: str, delivery: Delivery) 
     """The id of what is told next: the same until it is known to have been taken."""
     # A webhook's name may hold a secret in its path.
     place = channel if ":" not in channel else f"{channel.partition(':')[0]}-{zlib.crc32(channel.encode()):08x}"
-    return f"{incident.id}.{delivery.told}.{kind}@{place}"
+    # A repeat tells the same revision as the one before, but is another message.
+    told = f"{delivery.told}-{delivery.at}" if kind == REPEAT else str(delivery.told)
+    return f"{incident.id}.{told}.{kind}@{place}"
