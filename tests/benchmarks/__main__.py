@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import alerts, cost, ingest, machine, memory, pauses, push, queries, replay, together
+from tests.benchmarks import alerts, cost, ingest, machine, memory, pauses, preview, push, queries, replay, together
 from tests.benchmarks.table import HEADER, Figure, line, render
 
 FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
@@ -30,6 +30,7 @@ FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "together": together.share,
     "dynamodb": cost.store,
     "alerts": alerts.evaluation,
+    "preview": preview.of_a_month,
 }
 
 
