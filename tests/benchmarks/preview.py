@@ -36,8 +36,8 @@ def of_a_month(folder: Path, quick: bool) -> Iterator[Figure]:
         again = _ask(server, days)["took"]
         parts = ", ".join(f"{each['resolution']} from {each['from'][:16]}" for each in found["evaluated"])
         note = (
-            f"{spent.cpu:.2f} CPU-s, asked again {again:.2f} s; {found['total_episodes']} episodes, {found['total_messages']} messages; "
-            f"by {parts}; at most {peak_bytes(server.pid) >> 20} MiB resident"
+            f"{spent.cpu:.2f} CPU-s, asked again {again:.2f} s; {found['total_episodes']} episodes, "
+            f"{found['total_messages']} messages; by {parts}; at most {peak_bytes(server.pid) >> 20} MiB resident"
         )
         yield Figure(f"preview of {days} days x {HOSTS} series", found["took"], "s", TARGET, note=note)
 
