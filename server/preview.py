@@ -99,7 +99,10 @@ class Previews:
             try:
                 for name in past.needs(rule):
                     piece = replace(query, aggregation=name, start=first, end=end, step=part.step)
-                    pieces.take(name, at, piece, (await self._answers.tabled(piece, now, once=True)).table)
+                    tabled = await self._answers.tabled(piece, now, once=True)
+                    if tabled.bounds.step != part.step:
+                        raise ApiError("query_timeout", "what is kept so finely became less meanwhile; try again")
+                    pieces.take(name, at, piece, tabled.table)
             except TooExpensive:
                 if width == 1:
                     raise

@@ -117,8 +117,8 @@ def condition_text(rule: Rule) -> str:
     if rule.kind == CHANGE:
         what = f"change of {what}{' in percent' if rule.relative else ''} within {duration(rule.over)}"
     if rule.kind == ANOMALY:
-        what = f"anomaly score of {what}"
-    if rule.kind == NO_DATA:
+        text = f"anomaly of {what} (at most {number(threshold(rule, 2))} false alarms a day)"
+    elif rule.kind == NO_DATA:
         text = f"no data of {what} for {duration((rule.silence_after or query.range) + rule.hold)}"
     else:
         text = f"{what} {rule.op} {number(threshold(rule, 2))}"

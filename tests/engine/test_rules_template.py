@@ -91,7 +91,10 @@ def test_numbers_are_written_for_people(value: float | None, text: str) -> None:
             rule(kind=CHANGE, over=3_600_000, relative=True, critical=50.0),
             "change of average of latency over 5m in percent within 1h > 50",
         ),
-        (rule(kind=ANOMALY, each=True, critical=3.0), "anomaly score of latency > 3"),
+        (
+            rule(kind=ANOMALY, op="<=", warning=0.1, hold=60_000),
+            "anomaly of average of latency over 5m (at most 0.1 false alarms a day) for 1m",
+        ),
         (
             rule(query=Query("event", "login", group_by=("plan", "host"), range=60_000)),
             "count of login over 1m > 100 by plan, host",
