@@ -90,8 +90,9 @@ class Follower:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, nearly: the map from series to groups, and the rows picked out of open slots."""
+        """Memory held, nearly: the map from series to groups, the rows picked out of open slots, the closed fold."""
         rows = sum(sum(map(len, picked.parts)) + sum(map(len, picked.raw)) for picked in self._picked.values())
+        rows += len(self._closed[1].keys) if self._closed is not None else 0
         return rows * _ROW_BYTES + (self._groups.of_series.nbytes if self._groups is not None else 0)
 
     def groups(self, engine: Engine, limits: Limits) -> Groups:

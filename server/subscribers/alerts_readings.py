@@ -14,8 +14,8 @@ from engine.query import plan
 from engine.query.bounds import Bounds
 from engine.query.execute import Table
 from engine.query.value import Query
-from engine.rules.conditions import compare
 from engine.rules.model import ANOMALY, CHANGE, CONDITION, NO_DATA, SILENT, Group, Readings, Rule
+from engine.rules.windows import change, deciding, worst
 from server.answers import Answers
 from server.errors import ApiError
 from server.subscribers.alerts_arrivals import Arrived, fold
@@ -125,9 +125,9 @@ class Readers:
         labels = rule.query.group_by or tuple(sorted(name.labels))
         query = replace(rule.query, range=1000, group_by=labels)
         columns = {}
-        for aggregation in ("min", "max", "first", "last"):
+        for aggregation in deciding(rule):
             groups, columns[aggregation] = await self._values(replace(query, aggregation=aggregation), at - 1)
-        values = worst(rule, *columns.values())
+        values = worst(rule, columns)
         known = np.flatnonzero(~np.isnan(values)).tolist()
         return _readings(rule, at, [groups[row] for row in known], values[known]) if known else None
 
@@ -155,7 +155,7 @@ class _Arriving:
         mine = arrived.pick(rows)
         folded = fold(self._numbers[places[rows]], *mine[1:])
         groups = [self._groups[number] for number in folded.series.tolist()]
-        return _readings(self.rule, at, groups, worst(self.rule, *folded[1:]))
+        return _readings(self.rule, at, groups, worst(self.rule, _named(folded)))
 
     def _look(self) -> None:
         query, name = self.rule.query, self._engine.catalogue.names.get(self.rule.query.name)
@@ -174,23 +174,9 @@ class _Arriving:
         self._numbers, self._groups = np.array(numbers, np.int64), list(numbered)
 
 
-def worst(rule: Rule, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Floats:
-    """The value that decides, of those that have arrived: the first or the last one for == and !=."""
-    if rule.op in (">", ">="):
-        return greatest
-    if rule.op in ("<", "<="):
-        return least
-    threshold = next((each for each in (rule.warning, rule.critical) if each is not None), 0.0)
-    return np.where(compare(rule.op, first, threshold), first, last)
-
-
-def change(values: Floats, before: Floats, relative: bool) -> Floats:
-    """How far values are from those before, in percent of these where `relative`; nan where that is unknown."""
-    if not relative:
-        return values - before
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = (values - before) / np.abs(before) * 100
-    return np.where(np.isfinite(percent), percent, np.nan)
+def _named(arrived: Arrived) -> dict[str, Floats]:
+    """The columns by aggregation."""
+    return {"min": arrived.least, "max": arrived.greatest, "first": arrived.first, "last": arrived.last}
 
 
 def _readings(rule: Rule, at: int, groups: list[Group], values: Floats) -> Readings:
