@@ -2,7 +2,7 @@
 
 import { DEFAULT_RANGE, isLast, LONGEST, readSpan, SHORTEST, spanText, type Range } from "./ranges";
 
-export type Section = "explore" | "events" | "dashboards";
+export type Section = "explore" | "events" | "dashboards" | "alerts";
 export type Order = "newest" | "name";
 
 export interface View {
@@ -16,22 +16,26 @@ export interface View {
   groups: ReadonlyMap<string, string>;
   /** Id of the panel that has the page for itself. */
   opened: string | null;
+  /** Of the alerts: an id, `<id>/edit` or `new`; null for all of them. */
+  alert: string | null;
 }
 
-export const SECTIONS: readonly Section[] = ["explore", "events", "dashboards"];
+export const SECTIONS: readonly Section[] = ["explore", "events", "dashboards", "alerts"];
 /** Parameters that are this module's; others are left as they are. */
-const OWN = ["view", "range", "from", "to", "paused", "q", "order", "by", "open"];
+const OWN = ["view", "range", "from", "to", "paused", "q", "order", "by", "open", "alert"];
 
 export function readView(parameters: URLSearchParams): View {
-  const section = parameters.get("view") as Section;
+  const wanted = parameters.get("view") as Section;
+  const section = SECTIONS.includes(wanted) ? wanted : "explore";
   return {
-    section: SECTIONS.includes(section) ? section : "explore",
+    section,
     range: readRange(parameters),
     pausedAt: moment(parameters.get("paused")),
     search: parameters.get("q") ?? "",
     order: parameters.get("order") === "name" ? "name" : "newest",
     groups: readGroups(parameters.getAll("by")),
     opened: parameters.get("open"),
+    alert: section === "alerts" ? parameters.get("alert") : null,
   };
 }
 
@@ -54,6 +58,7 @@ export function writeView(view: View, before: URLSearchParams): URLSearchParams 
   put("order", view.order, "newest");
   for (const [id, label] of view.groups) put("by", `${label}@${id}`);
   put("open", view.opened);
+  put("alert", view.alert);
   return out;
 }
 

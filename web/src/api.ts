@@ -18,6 +18,11 @@ export class HttpError extends Error {
   }
 }
 
+/** What went wrong with a request, as a sentence. */
+export function reasonOf(error: unknown): string {
+  return error instanceof HttpError ? sentence(error.message) : "The server does not answer.";
+}
+
 /** The key this tab was given; it is kept for the tab only. */
 export function storedKey(): string {
   try {
@@ -42,7 +47,8 @@ export function useKey(value: string): void {
   }
 }
 
-async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+/** The answer of the server; HttpError for a refusal. With a signal of the caller's it may take long. */
+export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (key) headers["Authorization"] = `Bearer ${key}`;
   if (init.body) headers["Content-Type"] = "application/json";

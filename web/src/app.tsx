@@ -30,7 +30,8 @@ export function App() {
 function Content() {
   const items = catalogue.items.value;
   if (needsKey.value !== null) return <KeyForm reason={needsKey.value} />;
-  if (section.value === "dashboards") return <Dashboards />;
+  if (section.value === "dashboards") return <Loaded key="dashboards" what="dashboards" load={loadDashboards} />;
+  if (section.value === "alerts") return <Loaded key="alerts" what="alerts" load={loadAlerts} />;
   if (section.value === "events") return <EventsView />;
   const wanted = search.value.trim() !== "" || opened.value !== null;
   if (items.length > 0 && (wanted || !items.every(isOwn))) return <Explore items={items} />;
@@ -39,13 +40,17 @@ function Content() {
   return <p class="quiet-note">{waiting ? "Asking the server what it holds…" : "Nothing to show until the server answers."}</p>;
 }
 
-/** Loaded when it is asked for. */
-function Dashboards() {
+type Module = Promise<{ default: ComponentType }>;
+const loadDashboards = (): Module => import("./dashboards/view");
+const loadAlerts = (): Module => import("./alerts/view");
+
+/** A section that is loaded when it is asked for. */
+function Loaded({ what, load }: { what: string; load(): Module }) {
   const [view, setView] = useState<{ show: ComponentType } | string>("Loading…");
   useEffect(() => {
-    import("./dashboards/view").then(
+    load().then(
       (module) => setView({ show: module.default }),
-      () => setView("The dashboards could not be loaded; load the page again."),
+      () => setView(`The ${what} could not be loaded; load the page again.`),
     );
   }, []);
   if (typeof view === "string") return <p class="quiet-note">{view}</p>;

@@ -5,6 +5,7 @@ import uPlot from "uplot";
 import { extent, niceCeiling } from "./columns";
 import { clockMinute, clockTime, dayOf, isBinary, onAxis, timesAreUtc } from "./format";
 import type { DrawnLine, Model } from "./model";
+import { drawBehind, drawThresholds, type Overlay } from "./overlay";
 import type { Plan } from "./plans";
 import { dark } from "./theme";
 
@@ -53,6 +54,7 @@ export class Chart {
   private readonly sizes: ResizeObserver;
   private readonly forgetTheme: () => void;
   private unit = "";
+  private overlay: Overlay | null = null;
   private edges: Edges = { from: Date.now() - 900_000, to: Date.now() };
 
   constructor(
@@ -75,8 +77,9 @@ export class Chart {
   }
 
   /** Draws the model between the edges. Its lines must be those the chart was made with. */
-  show(model: Model | null, unit: string, edges: Edges): void {
+  show(model: Pick<Model, "times" | "rows"> | null, unit: string, edges: Edges, overlay: Overlay | null = null): void {
     this.unit = unit;
+    this.overlay = overlay;
     this.edges = edges;
     if (model) this.plot.setData([model.times, ...model.rows] as uPlot.AlignedData);
     else this.plot.setData(this.plot.data);
@@ -138,6 +141,8 @@ export class Chart {
       series: [{}, ...lines.map((line) => this.line(line, lines.length > FEW))],
       bands: this.bands(lines),
       hooks: {
+        drawClear: [(u) => void (this.overlay && drawBehind(u, this.overlay, colour))],
+        draw: [(u) => void (this.overlay && drawThresholds(u, this.overlay, colour))],
         setCursor: [(u) => this.acts.hover(u.cursor.idx ?? null)],
         setSelect: [(u) => this.selected(u)],
       },
@@ -198,7 +203,7 @@ export class Chart {
   /** The value axis: from 0 to a round number for amounts, close around the data for levels. */
   private heights(): [number, number] {
     const shown = this.plot.data.slice(1).filter((_, i) => this.plot.series[i + 1]?.show !== false);
-    const found = extent(shown as (number | null)[][]);
+    const found = extent([...(shown as (number | null)[][]), (this.overlay?.thresholds ?? []).map(({ value }) => value)]);
     if (!found) return [0, 1];
     const [min, max] = found;
     if (this.plan.fromZero && min >= 0) return [0, this.ceiling(max)];

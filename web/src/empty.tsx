@@ -19,9 +19,13 @@ export function curlLine(
   return parts.join(" \\\n  ");
 }
 
-/** A command to copy. */
+/** The command that sends a first row, to copy. */
 export function CurlLine({ name, kind = "metric", type }: { name?: string; kind?: Kind; type?: string }) {
-  const line = curlLine(location.origin, currentKey() !== "", kind, name, type);
+  return <Command line={curlLine(location.origin, currentKey() !== "", kind, name, type)} />;
+}
+
+/** A command to copy. */
+export function Command({ line }: { line: string }) {
   const code = useRef<HTMLElement>(null);
   const [said, say] = useState("Copy");
 

@@ -1,5 +1,6 @@
 import { useRef } from "preact/hooks";
-import type { Section } from "./address";
+import { SECTIONS, type Section } from "./address";
+import { FiringBadge, FiringSpoken } from "./alerts/badge";
 import { beat, behind } from "./clock";
 import { duration, plural, withUnit, zoneName } from "./format";
 import { helpShown } from "./help";
@@ -41,6 +42,9 @@ export function Header() {
       <p class="unseen" role="status">
         <Spoken />
       </p>
+      <p class="unseen" role="status">
+        <FiringSpoken />
+      </p>
     </header>
   );
 }
@@ -65,16 +69,17 @@ function Search() {
   );
 }
 
-const TITLES: Record<Section, string> = { explore: "Explore", events: "Events", dashboards: "Dashboards" };
+const TITLES: Record<Section, string> = { explore: "Explore", events: "Events", dashboards: "Dashboards", alerts: "Alerts" };
 
 function Sections() {
   return (
     <nav class="sections" aria-label="Sections">
-      {(Object.keys(TITLES) as Section[]).map((name) => (
+      {SECTIONS.map((name, at) => (
         <a
           key={name}
           href={name === "explore" ? "/" : `/?view=${name}`}
           aria-current={section.value === name ? "page" : undefined}
+          aria-keyshortcuts={`${at + 1}`}
           onClick={(event) => {
             if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab, as everywhere
             event.preventDefault();
@@ -82,6 +87,7 @@ function Sections() {
           }}
         >
           {TITLES[name]}
+          {name === "alerts" && <FiringBadge />}
         </a>
       ))}
     </nav>

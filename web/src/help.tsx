@@ -11,6 +11,8 @@ export const KEYS: readonly (readonly [keys: string, words: string])[] = [
   ["j k", "next panel, previous panel"],
   ["Enter", "open the panel, or close it"],
   ["t", "its table"],
+  ["a", "an alert about it"],
+  ["1 2 3 4", "explore, events, dashboards, alerts"],
   ["d", "dark or light"],
   ["?", "this list"],
   ["Esc", "back: out of the search, the zoom, the opened panel"],

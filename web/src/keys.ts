@@ -1,8 +1,9 @@
 // The keyboard: one key, one act. Keys that a field, a list or a dialog needs are left to it.
 
 import { helpShown } from "./help";
+import { SECTIONS } from "./address";
 import { toggleTheme } from "./theme";
-import { open, opened, search, shift, togglePause, zoom, zoomBack } from "./view";
+import { alertShown, open, opened, search, section, setSection, shift, showAlert, togglePause, zoom, zoomBack } from "./view";
 
 const PANEL = "article[data-panel]";
 
@@ -26,6 +27,8 @@ const acts: Record<string, (event: KeyboardEvent) => void> = {
   k: () => move(-1),
   Enter: () => press("open"),
   t: () => press("table"),
+  a: () => press("alert"),
+  ...Object.fromEntries(SECTIONS.map((name, at) => [`${at + 1}`, () => setSection(name)])),
   d: toggleTheme,
   "?": () => (helpShown.value = true),
 };
@@ -53,6 +56,9 @@ function escape(target: Element | null, event: KeyboardEvent): void {
   if (appetite(target) === "all") {
     if (target?.id === "search" && search.peek() !== "") search.value = "";
     else (target as HTMLElement).blur();
+  } else if (section.peek() === "alerts" && alertShown.peek() !== null) {
+    const edited = alertShown.peek()!.split("/edit");
+    showAlert(edited.length > 1 ? edited[0]! : null); // what was typed stays with the form
   } else if (!zoomBack()) {
     if (opened.peek() !== null) open(null);
     else if (search.peek() !== "") search.value = "";
@@ -74,7 +80,7 @@ function move(direction: 1 | -1): void {
   next?.scrollIntoView({ block: "nearest" });
 }
 
-function press(act: "open" | "table"): void {
+function press(act: "open" | "table" | "alert"): void {
   const panel = here() ?? document.querySelector<HTMLElement>(PANEL);
   panel?.querySelector<HTMLButtonElement>(`[data-act=${act}]`)?.click();
 }

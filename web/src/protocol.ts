@@ -30,6 +30,8 @@ export interface Query {
   step: string;
   aggregation: string;
   group_by?: string[];
+  filters?: Record<string, unknown>;
+  field?: string;
   format: "columns";
 }
 
@@ -188,4 +190,20 @@ export function applyDelta(before: Update, message: Record<string, unknown>): Up
 export function selector(kind: "metric" | "event", name: string): string {
   const plain = !/[{}]|^["\s]|\s$/.test(name);
   return `${kind}:${plain ? name : JSON.stringify(name)}`;
+}
+
+/** The metric or event type that a query selects, and whether it selects all of it. */
+export function readSelector(query: string): { kind: "metric" | "event"; name: string; whole: boolean } | null {
+  const found = /^\s*(metric|event):\s*("(?:[^"\\]|\\.)*"|[^{]*)(.*)$/s.exec(query);
+  if (!found) return null;
+  const kind = found[1] as "metric" | "event";
+  let name = found[2]!.trim();
+  if (name.startsWith('"')) {
+    try {
+      name = String(JSON.parse(name));
+    } catch {
+      return null;
+    }
+  }
+  return name ? { kind, name, whole: found[3]!.trim() === "" } : null;
 }

@@ -12,6 +12,8 @@ import {
   useKey,
   type Diagnosis,
 } from "./api";
+import { listAlerts, listIncidents } from "./alerts/requests";
+import { AlertStore } from "./alerts/store";
 import { Catalogue } from "./catalogue";
 import { forgetTime, heardTime, roundTrip } from "./clock";
 import { Connection, type ConnectionState, type Socket } from "./connection";
@@ -30,7 +32,7 @@ const IMPATIENCE = 1_500;
 /** How long rows are gathered before they are shown, ms, where no result is drawn before. */
 const GATHER = 100;
 
-/** How often the round trip is measured and the ledger read. */
+/** How often the round trip is measured, the ledger read and the values of alerts, where somebody looks at them. */
 const PULSE = 10_000;
 
 export const connection = signal<ConnectionState>({ phase: "connecting" });
@@ -40,6 +42,13 @@ export const lastHeard = signal<number | null>(null);
 export const catalogue = new Catalogue();
 export const feed = new Feed();
 export const ledger = signal<Ledger | null>(null);
+/** Alerts, and what fires. */
+export const alerts = new AlertStore({
+  incidents: listIncidents,
+  alerts: listAlerts,
+  now: () => performance.now(),
+  later,
+});
 /** What the server says its owner should know. */
 export const warnings = signal<readonly string[]>([]);
 
@@ -90,14 +99,19 @@ function opened(): void {
   needsKey.value = null;
   live.reopened();
   void sweep(true);
+  alerts.refresh();
   pulse();
 }
 
+/** Whether the line is open and somebody can see the page. */
+const isWatched = (): boolean => connection.peek().phase === "connected" && document.visibilityState === "visible";
+
 function pulse(): void {
-  if (connection.peek().phase !== "connected" || document.visibilityState !== "visible") return;
+  if (!isWatched()) return;
   pinged = performance.now();
   outbox.put('{"type":"ping"}');
   readLedger();
+  alerts.beat();
 }
 
 /** Asks for the ledger now. A failure shows as the lost connection; the last count stays. */
@@ -148,6 +162,9 @@ function receive(text: string): void {
         feed.saw(message["event"] as EventRow);
         catalogue.sawEvent(message["event"] as EventRow);
       });
+    case "alert_triggered":
+    case "alert_resolved":
+      return alerts.take(message);
     case "pong":
       if (pinged !== null) roundTrip.value = performance.now() - pinged;
       pinged = null;

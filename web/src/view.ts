@@ -14,6 +14,7 @@ export const search = signal(first.search);
 export const order = signal<Order>(first.order);
 export const groups = signal<ReadonlyMap<string, string>>(first.groups);
 export const opened = signal<string | null>(first.opened);
+export const alertShown = signal<string | null>(first.alert);
 
 /** The time that all panels show. */
 export const scope = computed(() => scopeOf(range.value, pausedAt.value));
@@ -36,6 +37,17 @@ export function setSection(next: Section): void {
   batch(() => {
     section.value = next;
     opened.value = null;
+    alertShown.value = null;
+  });
+}
+
+/** Shows an alert, a form for it, or with null all of them. `about`: the panel that a new one is about. */
+export function showAlert(next: string | null, about: string | null = null): void {
+  step = true;
+  batch(() => {
+    section.value = "alerts";
+    alertShown.value = next;
+    opened.value = about;
   });
 }
 
@@ -111,6 +123,7 @@ function now(): View {
     order: order.value,
     groups: groups.value,
     opened: opened.value,
+    alert: alertShown.value,
   };
 }
 
@@ -136,6 +149,7 @@ export function keepInAddress(): void {
         order.value = view.order;
         groups.value = view.groups;
         opened.value = view.opened;
+        alertShown.value = view.alert;
       }),
     );
   });

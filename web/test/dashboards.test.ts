@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { readSelector, type Content, type Dashboard, type Documents, type Widget } from "../src/dashboards/documents";
+import type { Content, Dashboard, Documents, Widget } from "../src/dashboards/documents";
 import { Editor, ONE_STEP, PAUSE, RETRY } from "../src/dashboards/editor";
+import { readSelector } from "../src/protocol";
 
 const widget = (id: string): Widget => ({
   id, type: "chart", title: id, query: `metric:${id}`, visualization_config: {}, refresh_interval: 0,

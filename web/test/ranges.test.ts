@@ -72,6 +72,7 @@ describe("the address", () => {
       order: "name",
       groups: new Map([["metric:x@y", "host@metric"], ["event:&", "plan"]]),
       opened: "metric:cpu load",
+      alert: null,
     };
     expect(back(view)).toEqual(view);
     const paused = { ...usual, range: { last: HOUR }, pausedAt: NOW };
@@ -112,13 +113,16 @@ describe("the themes", () => {
   ])("%s: text has 4.5 : 1, data 3 : 1 against each ground", (_, theme) => {
     const values = theme();
     for (const ground of [values["surface"]!, values["ground"]!]) {
-      for (const name of ["text", "soft-text", "faint-text", "warn"]) {
+      for (const name of ["text", "soft-text", "faint-text", "warn", "firing"]) {
         expect(contrast(values[name]!, ground), `${name} on ${ground}`).toBeGreaterThanOrEqual(4.5);
       }
     }
     for (const name of ["data", "data-soft", "outline", "good", ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => `series-${n}`)]) {
       expect(contrast(values[name]!, values["surface"]!), name).toBeGreaterThanOrEqual(3);
     }
-    expect(contrast(values["text"]!, values["warn-ground"]!)).toBeGreaterThanOrEqual(4.5);
+    for (const ground of ["warn-ground", "firing-ground"]) {
+      for (const name of ["text", "faint-text"]) expect(contrast(values[name]!, values[ground]!), `${name} on ${ground}`).toBeGreaterThanOrEqual(4.5);
+    }
+    expect(contrast(values["firing"]!, values["firing-ground"]!)).toBeGreaterThanOrEqual(4.5);
   });
 });

@@ -4,9 +4,9 @@ import { bridged, extent, lastKnown, type Value } from "../columns";
 import { clockTime, exact, quantity, sentence, withUnit, zoneName } from "../format";
 import { useNearScreen } from "../panels/hooks";
 import { bridgeOf } from "../plans";
-import type { Columns, Series, ServerError } from "../protocol";
+import type { Columns, readSelector, Series, ServerError } from "../protocol";
 import { connection } from "../session";
-import type { readSelector, Widget } from "./documents";
+import type { Widget } from "./documents";
 import { questionOf, watchQuestion } from "./question";
 
 interface Props {

@@ -87,19 +87,3 @@ export function widgetFor(kind: Kind, name: string): Widget {
   const id = `widget_${[...crypto.getRandomValues(new Uint8Array(4))].map((b) => b.toString(16).padStart(2, "0")).join("")}`;
   return { id, type: "chart", title: name, query: selector(kind, name), visualization_config: {}, refresh_interval: 0 };
 }
-
-/** The metric or event type that a query selects, and whether it selects all of it. */
-export function readSelector(query: string): { kind: Kind; name: string; whole: boolean } | null {
-  const found = /^\s*(metric|event):\s*("(?:[^"\\]|\\.)*"|[^{]*)(.*)$/s.exec(query);
-  if (!found) return null;
-  const kind = found[1] as Kind;
-  let name = found[2]!.trim();
-  if (name.startsWith('"')) {
-    try {
-      name = String(JSON.parse(name));
-    } catch {
-      return null;
-    }
-  }
-  return name ? { kind, name, whole: found[3]!.trim() === "" } : null;
-}

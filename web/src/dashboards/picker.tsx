@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 import type { Item } from "../catalogue";
+import { readSelector } from "../protocol";
 import { catalogue } from "../session";
-import { readSelector, widgetFor } from "./documents";
+import { widgetFor } from "./documents";
 import type { Editor } from "./editor";
 
 /** Names offered at once; the search finds the others. */

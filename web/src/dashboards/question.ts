@@ -2,10 +2,10 @@
 
 import { askQuery, HttpError } from "../api";
 import { planFor } from "../plans";
-import type { Columns, Query, ServerError } from "../protocol";
+import type { Columns, Query, readSelector, ServerError } from "../protocol";
 import { readSpan, spanText, stepFor } from "../ranges";
 import { live } from "../session";
-import type { readSelector, Widget } from "./documents";
+import type { Widget } from "./documents";
 
 const USUAL_RANGE = "15m";
 

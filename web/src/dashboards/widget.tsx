@@ -1,7 +1,8 @@
 import { Panel } from "../panels/panel";
+import { readSelector } from "../protocol";
 import { catalogue } from "../session";
 import { AskedWidget } from "./asked";
-import { readSelector, type Widget } from "./documents";
+import type { Widget } from "./documents";
 
 /** A live chart of a whole metric or event type is the same panel as everywhere; any other widget asks by itself. */
 export function WidgetView({ widget }: { widget: Widget }) {

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { Chart, type Edges } from "../chart";
 import type { Model } from "../model";
+import type { Overlay } from "../overlay";
 import type { Plan } from "../plans";
 import { zone } from "../theme";
 import { zoomBack, zoomInto } from "../view";
@@ -12,11 +13,13 @@ interface Props {
   edges: Edges;
   /** The line shown alone, null for all. */
   isolated: number | null;
+  /** When something fired. */
+  bands: Overlay["bands"];
   onHover(index: number | null): void;
 }
 
 /** The picture itself; what it says stands in the figure's label and in the table. */
-export function ChartView({ plan, unit, model, edges, isolated, onHover }: Props) {
+export function ChartView({ plan, unit, model, edges, isolated, bands, onHover }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
   const lines = model?.lines ?? [];
@@ -32,7 +35,8 @@ export function ChartView({ plan, unit, model, edges, isolated, onHover }: Props
   }, [plan, made]);
 
   // With the words of the panel, in one frame.
-  useLayoutEffect(() => chart.current?.show(model, unit, edges), [made, model, unit, edges.from, edges.to]);
+  const overlay = bands.length > 0 ? { bands, thresholds: [], coarse: [] } : null;
+  useLayoutEffect(() => chart.current?.show(model, unit, edges, overlay), [made, model, unit, edges.from, edges.to, bands]);
   useEffect(() => chart.current?.isolate(isolated), [made, isolated]);
 
   return <div class="chart" ref={box} aria-hidden="true" />;

@@ -6,8 +6,8 @@ import { clockTime, duration, moment } from "../format";
 import { markOf, type Mark } from "../marks";
 import { describe, kindText, unitOf, valuesAt, type Model } from "../model";
 import { planFor } from "../plans";
-import { connection } from "../session";
-import { groupBy, groups, open, scope as shownScope, wasClosed, zoomInto } from "../view";
+import { alerts, connection } from "../session";
+import { groupBy, groups, open, scope as shownScope, showAlert, wasClosed, zoomInto } from "../view";
 import { CurlLine } from "../empty";
 import { ChartView } from "./chart-view";
 import { Legend } from "./legend";
@@ -73,6 +73,8 @@ export function Panel({ item, large = false }: Props) {
   });
   const kind = kindText(item.kind, item.type, unit, item.series.value);
   const drawnUnit = unitOf(plan, unit);
+  const bands = alerts.bandsOf(item.id);
+  const firing = bands.filter(({ to }) => to === null).map((band) => ` The alert ${band.alert} fires.`);
   const alone = model?.legend.find(({ label }) => label === isolated)?.line ?? null;
 
   return (
@@ -107,13 +109,14 @@ export function Panel({ item, large = false }: Props) {
           {mark.detail ?? model?.facts.map(({ label, text }) => `${label} ${text}`).join(" · ")}
         </p>
       )}
-      <figure aria-label={describe(item.name, kind, model, scope, now)}>
+      <figure aria-label={describe(item.name, kind, model, scope, now) + firing.join("")}>
         <ChartView
           plan={plan}
           unit={drawnUnit}
           model={model}
           edges={edges}
           isolated={alone}
+          bands={bands}
           onHover={(index) => (hovered.value = index)}
         />
         <Hint mark={mark} item={item} span={scope.span} />
@@ -127,6 +130,10 @@ export function Panel({ item, large = false }: Props) {
         </button>
         <button type="button" disabled={!model} onClick={() => model && saveCsv(item.name, model)}>
           CSV<Of name={item.name} />
+        </button>
+        <button type="button" data-act="alert" onClick={() => showAlert("new", item.id)}>
+          Alert
+          <span class="unseen"> about {item.name}</span>
         </button>
         <button type="button" data-act="open" onClick={() => open(large ? null : item.id)}>
           {large ? "Close" : "Open"}
