@@ -3,8 +3,8 @@ import { Chart, type Edges } from "../chart";
 import { clockTime, duration, plural, withUnit } from "../format";
 import type { Overlay } from "../overlay";
 import type { Plan } from "../plans";
-import { toMs } from "../protocol";
 import { zone } from "../theme";
+import { bandsOf, thresholdsOf } from "./marks";
 import type { AlertMembers, Episode } from "./protocol";
 import type { Drawn } from "./sample";
 import { conditionText } from "./words";
@@ -62,26 +62,4 @@ function Readout({ drawn, at, unit }: { drawn: Drawn; at: number; unit: string }
       {clockTime(drawn.times[at]!)} <bdi>{values.map(({ label, value }) => `${label} ${withUnit(value, unit)}`).join(" · ") || "no number"}</bdi>
     </>
   );
-}
-
-export function bandsOf(episodes: readonly Episode[]): Overlay["bands"] {
-  return episodes.map(({ fired_at, resolved_at, worst }) => ({
-    from: toMs(fired_at) ?? 0,
-    to: toMs(resolved_at),
-    level: worst === "critical" ? "critical" : "warning",
-  }));
-}
-
-/** The thresholds that lie on the axis of the values. */
-export function thresholdsOf(rule: AlertMembers): Overlay["thresholds"] {
-  if (rule.alert_type === "no_data" || rule.alert_type === "anomaly") return [];
-  // With this severity alone, the threshold is that of a warning.
-  const first = rule.severity === "warning" && rule.warning === undefined ? "warning" : "critical";
-  const lines = [
-    { value: rule.threshold, level: first, dashed: false },
-    { value: rule.recovery, level: first, dashed: true },
-    { value: rule.warning, level: "warning", dashed: false },
-    { value: rule.warning_recovery, level: "warning", dashed: true },
-  ] as const;
-  return lines.flatMap((line) => (typeof line.value === "number" ? [{ ...line, value: line.value }] : []));
 }

@@ -162,7 +162,8 @@ export function changeInWords(before: readonly Incident[], after: readonly Incid
   const words: string[] = [];
   if (begun.length > 0) words.push(`${listed(begun)} ${begun.length === 1 ? "fires" : "fire"}.`);
   if (ended.length > 0) words.push(`${listed(ended)} ${ended.length === 1 ? "is" : "are"} resolved.`);
-  if (words.length > 0) words.push(after.length === 0 ? "Nothing fires now." : `${plural(after.length, "alert")} in all.`);
+  if (after.length === 0 && ended.length > 0) words.push("Nothing fires now.");
+  else if (words.length > 0 && after.length > begun.length) words.push(`${plural(after.length, "alert")} in all.`);
   return words.join(" ");
 }
 
