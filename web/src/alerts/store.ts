@@ -46,7 +46,7 @@ export class AlertStore {
   readonly open = computed(() =>
     this.incidents.value
       .filter(({ closed_at }) => closed_at === null)
-      .sort((a, b) => rank(b) - rank(a) || (a.opened_at < b.opened_at ? 1 : -1)),
+      .sort((a, b) => rank(b) - rank(a) || b.opened_at.localeCompare(a.opened_at)),
   );
   /** When something fired, by the id of the panel that shows its metric. */
   private readonly bands = computed(() => {
