@@ -11,7 +11,7 @@ export function FiringBadge() {
   if (count === 0) return null;
   const names = open.slice(0, 10).map(({ alert }) => alert);
   return (
-    <span class="firing-badge" title={names.join("\n")}>
+    <span class={`firing-badge ${open[0]!.level}`} title={names.join("\n")}>
       {count}
       <span class="unseen"> firing</span>
     </span>

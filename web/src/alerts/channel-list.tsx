@@ -31,7 +31,7 @@ export function ChannelList() {
 
 /** Where it goes, or why it does not. */
 export function ChannelState({ channel }: { channel: Channel }) {
-  if (!channel.configured) return <span class="count">{channel.problem ?? "not configured"}</span>;
+  if (!channel.configured) return <span class="count">{(channel.problem ?? "not configured").replace(`${channel.name} is `, "")}</span>;
   return (
     <span class="count">
       <bdi>{channel.target}</bdi>

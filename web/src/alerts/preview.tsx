@@ -35,10 +35,13 @@ interface Found {
   rule: AlertMembers;
   from: number;
   to: number;
-  preview: Preview;
+  /** null while the form lacks something: then only its values are shown. */
+  preview: Preview | null;
   /** Why there is no line, where there is none. */
   drawn: Drawn | string;
   note: string;
+  /** Why the rule could not be tried; "" where it was. */
+  trouble: string;
 }
 
 /** What the rule of the form would have done: tried at once where a button asks, and a moment after each change. */
@@ -56,14 +59,14 @@ export function PreviewPane({ form, before }: { form: Form; before: Alert | null
 
   async function run(): Promise<void> {
     stop.current?.abort();
-    if (missing) return;
+    if (missing?.field === "source") return;
     const turn = (stop.current = new AbortController());
     setBusy(true);
     try {
-      const result = await look(rule, range, itemOf(form, before), turn.signal);
+      const result = await look(rule, range, itemOf(form, before), missing === null, turn.signal);
       if (turn.signal.aborted) return;
       setFound(result);
-      setTrouble("");
+      setTrouble(result.trouble);
     } catch (error) {
       if (turn.signal.aborted) return;
       setTrouble(reasonOf(error));
@@ -85,15 +88,15 @@ export function PreviewPane({ form, before }: { form: Form; before: Alert | null
       <div class="head">
         <h2 id="preview-title">What it would have done</h2>
         <Choice label="In" value={range} options={RANGES} set={setRange} />
-        <button type="button" onClick={() => void run()} aria-disabled={busy || missing !== null}>
+        <button type="button" onClick={() => void run()} aria-disabled={busy || missing?.field === "source"}>
           Try now
         </button>
       </div>
       <p class={trouble === "" ? "count" : "fault"} role="status">
-        {missing ? sentence(`nothing to try yet: ${missing.words}`) : trouble || (found ? <Sum preview={found.preview} /> : busy ? "Trying…" : "")}
+        {missing ? sentence(`to try it, ${missing.words}`) : trouble || (found?.preview ? <Sum preview={found.preview} /> : busy ? "Trying…" : "")}
       </p>
-      {found && !missing && (
-        <div class={busy || trouble !== "" ? "older" : ""}>
+      {found && missing?.field !== "source" && (
+        <div class={busy ? "older" : ""}>
           <Shown found={found} />
         </div>
       )}
@@ -101,18 +104,21 @@ export function PreviewPane({ form, before }: { form: Form; before: Alert | null
   );
 }
 
-async function look(rule: AlertMembers, range: string, item: ReturnType<typeof itemOf>, signal: AbortSignal): Promise<Found> {
+async function look(rule: AlertMembers, range: string, item: ReturnType<typeof itemOf>, whole: boolean, signal: AbortSignal): Promise<Found> {
   const to = Math.floor(serverNow() / 1000) * 1000;
   const known = item && { series: item.series.peek(), labels: item.labels.peek() };
   const sample = sampleOf(rule, SPANS[range]!, to, known);
   const named = rule.name === "" ? { ...rule, name: "preview" } : rule;
+  // Values are shown of a rule that the server refuses, too.
   const [preview, drawn] = await Promise.all([
-    previewAlert(named, range, signal),
+    whole ? previewAlert(named, range, signal).catch(reasonOf) : null,
     sample
       ? askQuery(sample.query, signal).then(({ columns }) => drawnOf(sample, columns), reasonOf)
       : "No line is drawn for a saved query.",
   ]);
-  return { rule, from: to - SPANS[range]!, to, preview, drawn, note: sample?.note ?? "" };
+  const refused = typeof preview === "string";
+  const shared = { rule, from: to - SPANS[range]!, to, drawn, note: sample?.note ?? "" };
+  return refused ? { ...shared, preview: null, trouble: preview } : { ...shared, preview, trouble: "" };
 }
 
 function Sum({ preview }: { preview: Preview }) {
@@ -129,7 +135,8 @@ function Sum({ preview }: { preview: Preview }) {
 function Shown({ found }: { found: Found }) {
   const { rule, preview, drawn, note, from, to } = found;
   const unit = unitFor(rule);
-  const coarse = preview.evaluated
+  const episodes = preview?.episodes ?? [];
+  const coarse = (preview?.evaluated ?? [])
     .filter(({ resolution }) => (SPAN_OF(resolution) ?? 0) > FINE)
     .map((part) => ({ from: toMs(part.from) ?? from, to: toMs(part.to) ?? to, resolution: part.resolution }));
   return (
@@ -137,15 +144,15 @@ function Shown({ found }: { found: Found }) {
       {typeof drawn === "string" ? (
         <p class="fault">{drawn}</p>
       ) : (
-        <PreviewChart rule={rule} unit={unit} drawn={drawn} episodes={preview.episodes} coarse={coarse} edges={{ from, to }} />
+        <PreviewChart rule={rule} unit={unit} drawn={drawn} episodes={episodes} coarse={coarse} edges={{ from, to }} />
       )}
       {note !== "" && <p class="count">{note}</p>}
       {coarse.length > 0 && <Coarse parts={coarse} />}
-      <Flaps preview={preview} />
-      {preview.episodes.length > 0 && (
-        <EpisodeTable episodes={preview.episodes.toReversed()} total={preview.total_episodes} unit={unit} title="When it would have fired" />
+      {preview && <Flaps preview={preview} />}
+      {preview && episodes.length > 0 && (
+        <EpisodeTable episodes={episodes.toReversed()} total={preview.total_episodes} unit={unit} title="When it would have fired" />
       )}
-      <Messages preview={preview} />
+      {preview && <Messages preview={preview} />}
     </>
   );
 }
