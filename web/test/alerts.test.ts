@@ -189,6 +189,8 @@ describe("words", () => {
   it("of values against the threshold of their level, and of how many groups", () => {
     expect(valueText(alertOf({ value: 84.26, level: "critical", warning: 60 }), "%")).toBe("84.3 % > 80 %");
     expect(valueText(alertOf({ value: 64, level: "warning", warning: 60 }), "%")).toBe("64 % > 60 %");
+    expect(valueText(alertOf({ value: 46, level: "critical" }), "%")).toBe("46 % · threshold > 80 %");
+    expect(valueText(alertOf({ value: 80, condition: "<=", threshold: 80 }), "%")).toBe("80 % <= 80 %");
     expect(valueText(alertOf({ value: 0, condition: "==", threshold: 0 }), "")).toBe("0 == 0");
     expect(valueText(alertOf({ value: null }), "%")).toBe("– > 80 %");
     expect(manyText({ firing: 37, groups: 40 })).toBe("37 of 40");

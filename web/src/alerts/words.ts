@@ -73,14 +73,21 @@ export function limitText(alert: AlertMembers, unit: string): string {
   return parts.join(", ");
 }
 
-/** A number of the kinds that are compared, with its limit: `84 % > 80 %`. */
+/** A value with the limit of its level: `84 % > 80 %`; one that fires on though it is no longer so, with both apart. */
 export function valueText(alert: Alert, unit: string): string {
   if (alert.alert_type === "no_data") return "no data";
   if (alert.alert_type === "anomaly") return withUnit(alert.value, unit);
   const limit = alert.level === "warning" && alert.warning !== undefined ? alert.warning : alert.threshold;
   const value = withUnit(alert.value, unit);
   if (limit === undefined) return value;
-  return `${value} ${alert.condition ?? ">"} ${withUnit(limit, unit)}`;
+  const sign = alert.condition ?? ">";
+  const isSo = alert.value === null || holds(alert.value, sign, limit);
+  return `${value} ${isSo ? "" : "· threshold "}${sign} ${withUnit(limit, unit)}`;
+}
+
+function holds(value: number, sign: string, limit: number): boolean {
+  if (sign === "==" || sign === "!=") return true; // compared with a tolerance that is the server's
+  return sign.startsWith(">") ? value > limit || (value === limit && sign === ">=") : value < limit || (value === limit && sign === "<=");
 }
 
 /** How many of its groups fire: `37 of 40`; empty where there is one only. */
