@@ -98,7 +98,16 @@ describe("what lies on the chart", () => {
   });
 
   it("has the episodes at their worst", () => {
-    const episode = { fired_at: new Date(NOW).toISOString(), resolved_at: null, worst: "critical", level: "warning" };
-    expect(bandsOf([episode as never])).toEqual([{ from: NOW, to: null, level: "critical" }]);
+    const episode = (from: number, to: number | null, worst: string): never =>
+      ({ fired_at: new Date(NOW + from).toISOString(), resolved_at: to === null ? null : new Date(NOW + to).toISOString(), worst }) as never;
+    expect(bandsOf([episode(0, null, "critical")])).toEqual([{ from: NOW, to: null, level: "critical" }]);
+    // Of two groups at once there is one stretch; of two levels there are two.
+    const all = [episode(5, 9, "critical"), episode(0, 6, "critical"), episode(9, 10, "critical"), episode(20, 21, "critical"), episode(1, 2, "warning")];
+    expect(bandsOf(all).map(({ from, to, level }) => [from - NOW, to! - NOW, level])).toEqual([
+      [1, 2, "warning"],
+      [0, 10, "critical"],
+      [20, 21, "critical"],
+    ]);
+    expect(bandsOf([episode(0, null, "critical"), episode(5, 9, "critical")])).toEqual([{ from: NOW, to: null, level: "critical" }]);
   });
 });

@@ -4,12 +4,24 @@ import type { Overlay } from "../overlay";
 import { toMs } from "../protocol";
 import type { AlertMembers, Episode } from "./protocol";
 
-export function bandsOf(episodes: readonly Episode[]): Overlay["bands"] {
-  return episodes.map(({ fired_at, resolved_at, worst }) => ({
-    from: toMs(fired_at) ?? 0,
-    to: toMs(resolved_at),
-    level: worst === "critical" ? "critical" : "warning",
-  }));
+type Band = Overlay["bands"][number];
+
+/** When anything fired: episodes of several groups at once are one stretch, of each level by itself. */
+export function bandsOf(episodes: readonly Episode[]): Band[] {
+  const bands: Band[] = [];
+  for (const level of ["warning", "critical"] as const) {
+    const own = episodes
+      .filter(({ worst }) => (worst === "critical") === (level === "critical"))
+      .map(({ fired_at, resolved_at }): Band => ({ from: toMs(fired_at) ?? 0, to: toMs(resolved_at), level }))
+      .sort((a, b) => a.from - b.from);
+    let last: Band | null = null;
+    for (const band of own) {
+      if (last && (last.to === null || band.from <= last.to)) {
+        last.to = last.to === null || band.to === null ? null : Math.max(last.to, band.to);
+      } else bands.push((last = band));
+    }
+  }
+  return bands;
 }
 
 /** The thresholds that lie on the axis of the values. */

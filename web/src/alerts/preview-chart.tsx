@@ -44,6 +44,16 @@ export function PreviewChart({ rule, unit, drawn, episodes, coarse, edges }: Pro
   return (
     <figure aria-label={said}>
       <div class="chart" ref={box} aria-hidden="true" />
+      {drawn.lines.length > 1 && (
+        <p class="lines-named">
+          {drawn.lines.map(({ label, colour }) => (
+            <span key={label}>
+              <span class={`swatch series-${colour}`} aria-hidden="true" />
+              <bdi>{label}</bdi>
+            </span>
+          ))}
+        </p>
+      )}
       <p class="readout count" aria-hidden="true">
         {at !== null && drawn.times[at] !== undefined ? <Readout drawn={drawn} at={at} unit={unit} /> : drawn.lines.length === 0 ? "There is no value in this time." : "Drag: zoom; double click: back."}
         {drawn.beyond > 0 && ` ${drawn.beyond} smaller lines are not drawn.`}

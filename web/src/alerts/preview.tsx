@@ -10,7 +10,7 @@ import { missingOf, writeForm, type Form } from "./form";
 import { PreviewChart } from "./preview-chart";
 import type { Alert, AlertMembers, Preview } from "./protocol";
 import { previewAlert } from "./requests";
-import { drawnOf, sampleOf, type Drawn } from "./sample";
+import { drawnOf, lengthOf, sampleOf, type Drawn } from "./sample";
 import { EpisodeTable } from "./episodes";
 import { At } from "./times";
 import { groupText } from "./words";
@@ -122,12 +122,13 @@ async function look(rule: AlertMembers, range: string, item: ReturnType<typeof i
 }
 
 function Sum({ preview }: { preview: Preview }) {
-  const { total_episodes: episodes, total_messages: messages, took } = preview;
-  if (episodes === 0) return <>It would not have fired.</>;
+  const { total_episodes: episodes, total_messages: messages, total_pending: pending, took } = preview;
+  const nearly = pending === 0 ? "" : ` ${plural(pending, "time")} it was pending and did not fire.`;
+  if (episodes === 0) return <>It would not have fired.{nearly}</>;
   const told = messages === 0 ? "nobody would have been told" : `${plural(messages, "message")} would have gone out`;
   return (
     <>
-      It would have fired <strong>{plural(episodes, "time")}</strong>; {told}. <span class="took">Tried in {took < 1 ? `${Math.round(took * 1000)} ms` : duration(took * 1000)}.</span>
+      It would have fired <strong>{plural(episodes, "time")}</strong>; {told}.{nearly} <span class="took">Tried in {took < 1 ? `${Math.round(took * 1000)} ms` : duration(took * 1000)}.</span>
     </>
   );
 }
@@ -137,8 +138,8 @@ function Shown({ found }: { found: Found }) {
   const unit = unitFor(rule);
   const episodes = preview?.episodes ?? [];
   const coarse = (preview?.evaluated ?? [])
-    .filter(({ resolution }) => (SPAN_OF(resolution) ?? 0) > FINE)
-    .map((part) => ({ from: toMs(part.from) ?? from, to: toMs(part.to) ?? to, resolution: part.resolution }));
+    .map((part) => ({ ...part, from: toMs(part.from) ?? from, to: toMs(part.to) ?? to, step: lengthOf(part.resolution) }))
+    .filter((part) => part.step > FINE && part.to - part.from > part.step);
   return (
     <>
       {typeof drawn === "string" ? (
@@ -148,6 +149,11 @@ function Shown({ found }: { found: Found }) {
       )}
       {note !== "" && <p class="count">{note}</p>}
       {coarse.length > 0 && <Coarse parts={coarse} />}
+      {preview?.notes.map((each) => (
+        <p key={each} class="fault">
+          <bdi>{sentence(each)}</bdi>
+        </p>
+      ))}
       {preview && <Flaps preview={preview} />}
       {preview && episodes.length > 0 && (
         <EpisodeTable episodes={episodes.toReversed()} total={preview.total_episodes} unit={unit} title="When it would have fired" />
@@ -156,11 +162,6 @@ function Shown({ found }: { found: Found }) {
     </>
   );
 }
-
-const SPAN_OF = (text: string): number | null => {
-  const found = /^(\d+)([smhd])$/.exec(text);
-  return found && Number(found[1]) * { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[found[2] as "s" | "m" | "h" | "d"];
-};
 
 const WORDS: Record<string, string> = { "1m": "by the minute", "1h": "by the hour", "1d": "by the day" };
 

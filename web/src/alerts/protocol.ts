@@ -129,12 +129,18 @@ export interface Episode {
 }
 
 export interface Preview {
+  /** From when on; later than asked for where that was too much. */
+  begin: string | null;
   episodes: Episode[];
   total_episodes: number;
+  /** How often a group was pending and did not fire. */
+  total_pending: number;
   flaps: { group: Labels; count: number }[];
   messages: { at: string; kind: string; channel: string; incident: string; firing: number }[];
   total_messages: number;
   evaluated: { from: string; to: string; resolution: string }[];
+  /** Where it is not what would have been, and why. */
+  notes: string[];
   /** Seconds. */
   took: number;
 }

@@ -69,7 +69,7 @@ export function sampleOf(rule: AlertMembers, span: number, now: number, known: K
 }
 
 /** ms of a duration as rules have it, such as 90s; of what is none that of the usual window. */
-function lengthOf(text: string): number {
+export function lengthOf(text: string): number {
   const found = /^\s*(\d{1,9})\s*([smhdw])\s*$/.exec(text);
   return found ? Number(found[1]) * UNITS[found[2]!]! : lengthOf(USUAL);
 }
