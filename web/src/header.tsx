@@ -87,6 +87,7 @@ function Sections() {
           }}
         >
           {TITLES[name]}
+          {" "}
           {name === "alerts" && <FiringBadge />}
         </a>
       ))}

@@ -118,7 +118,7 @@ function Acts({ incident, name, alert }: { incident: Incident; name: string; ale
       <button
         type="button"
         disabled={incident.acknowledged_by !== null}
-        onClick={() => void attempt(() => acknowledge(id, author()), `${name} is acknowledged: it is not repeated any more.`)}
+        onClick={() => void attempt(async () => alerts.changed(await acknowledge(id, author())), `${name} is acknowledged: it is not repeated any more.`)}
       >
         {incident.acknowledged_by === null ? "Acknowledge" : "Acknowledged"}
         <span class="unseen"> {name}</span>
@@ -129,20 +129,20 @@ function Acts({ incident, name, alert }: { incident: Incident; name: string; ale
           <button
             key={span}
             type="button"
-            aria-label={`Snooze ${name} for ${span.slice(0, -1)} hours`}
-            onClick={() => void attempt(() => snooze(id, span, author()), `${name} is snoozed for ${span.slice(0, -1)} h.`)}
+            onClick={() => void attempt(async () => alerts.changed(await snooze(id, span, author())), `${name} is snoozed for ${span.slice(0, -1)} h.`)}
           >
+            <span class="unseen">Snooze {name} for </span>
             {span.slice(0, -1)} h
           </button>
         ))}
         {isSnoozed && (
-          <button type="button" onClick={() => void attempt(() => unsnooze(id, author()), `${name} is told of again.`)}>
+          <button type="button" onClick={() => void attempt(async () => alerts.changed(await unsnooze(id, author())), `${name} is told of again.`)}>
             End<span class="unseen"> the snooze of {name}</span>
           </button>
         )}
       </span>
       <button type="button" aria-haspopup="dialog" onClick={() => silenceAbout(matchersOf(incident.alert_id), name)}>
-        Silence these<span class="unseen">: {name}</span>
+        Silence these<span class="unseen"> alerts of {name}</span>
       </button>
       {alert && panelOf(alert) !== null && (
         <a href={chartAddress(alert, incident)}>

@@ -98,13 +98,13 @@ export function Switch({ alert }: { alert: Alert }) {
         onChange={(event) => {
           const box = event.currentTarget;
           const on = box.checked;
-          void attempt(() => switchAlert(alert.id, on), `${alert.name} is ${on ? "on" : "off"}.`).then(
+          void attempt(async () => alerts.saw(await switchAlert(alert.id, on)), `${alert.name} is ${on ? "on" : "off"}.`).then(
             (well) => well || (box.checked = alert.enabled),
           );
         }}
       />
       <span>
-        on<span class="unseen">: {alert.name}</span>
+        <span class="unseen">Switch {alert.name} </span>on
       </span>
     </label>
   );

@@ -89,12 +89,20 @@ export class AlertStore {
   /** An alert has fired or is resolved. */
   take(message: Record<string, unknown>): void {
     const told = message["alert"] as Alert | undefined;
-    if (typeof told?.id === "string") {
-      const known = this.alerts.peek();
-      const at = known.findIndex(({ id }) => id === told.id);
-      if (at >= 0) this.alerts.value = known.with(at, { ...known[at]!, ...told });
-    }
+    if (typeof told?.id === "string" && typeof told.state === "string") this.saw(told);
     this.refresh();
+  }
+
+  /** The answer to a change that was made here: shown at once. */
+  changed(incident: Incident): void {
+    this.incidents.value = this.incidents.peek().map((each) => (each.id === incident.id ? incident : each));
+  }
+
+  /** An alert as it was answered: shown at once. */
+  saw(alert: Alert): void {
+    const known = this.alerts.peek();
+    const at = known.findIndex(({ id }) => id === alert.id);
+    if (at >= 0) this.alerts.value = known.with(at, alert);
   }
 
   /** Looks as soon as the pace allows. */

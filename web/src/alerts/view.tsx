@@ -7,6 +7,7 @@ import { Opened } from "./opened";
 import { Overview } from "./overview";
 import { SilenceDialog } from "./silence-dialog";
 import "./alerts.css";
+import "./incidents.css";
 import "./editor.css";
 
 /** All alerts, one of them, or the form for one, as the address says. */
