@@ -21,7 +21,7 @@ from tests.browser.conftest import ARGUMENTS, NAMES
 from tests.support import ROOT, Streamgauge
 
 WIDTHS = {"phone": (390, 844), "laptop": (1280, 800), "wall": (2560, 1440)}
-VIEWS = {"": "/", "-events": "/?view=events", "-dashboards": "/?view=dashboards"}
+VIEWS = {"": "/", "-events": "/?view=events", "-dashboards": "/?view=dashboards", "-alerts": "/?view=alerts"}
 GROUPED = "/?by=route@metric:http_request_duration&by=method@metric:shop_payments"
 DOCS = ROOT / "docs"
 MAX_BYTES = 200_000

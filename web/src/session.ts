@@ -164,7 +164,7 @@ function receive(text: string): void {
       });
     case "alert_triggered":
     case "alert_resolved":
-      return alerts.take(message);
+      return atOnce(() => alerts.take(message));
     case "pong":
       if (pinged !== null) roundTrip.value = performance.now() - pinged;
       pinged = null;

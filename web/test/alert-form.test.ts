@@ -70,6 +70,7 @@ describe("the form of an alert", () => {
     expect(faultOf("alert.window: too long: 40d")).toEqual({ field: "window", words: "too long: 40d" });
     expect(faultOf("query.step: an alert takes one value")).toEqual({ field: "source", words: "an alert takes one value" });
     expect(faultOf("Metric_name: missing.")).toEqual({ field: "source", words: "missing." });
+    expect(faultOf("Alert.threshold: Value error, must be a number.")?.words).toBe("must be a number.");
     expect(faultOf("labels.x: no such field here")).toBeNull();
     expect(faultOf("constructor: no")).toBeNull();
     expect(faultOf("The server does not answer.")).toBeNull();

@@ -175,7 +175,7 @@ const ALIASES: Record<string, keyof Form> = { metric_name: "source", query: "sou
 /** The member that an error of the server names, "" for none, and what it says. */
 export function faultOfMember(message: string): { member: string; words: string } {
   const found = /^(?:alert\.)?([a-z_]+)(?:\.[\w.]+)?: (.+)$/is.exec(message);
-  return found ? { member: found[1]!.toLowerCase(), words: found[2]! } : { member: "", words: message };
+  return found ? { member: found[1]!.toLowerCase(), words: found[2]!.replace(/^Value error, /, "") } : { member: "", words: message };
 }
 
 /** The field that an error of the server is about; null where it names none, or one that the form lacks. */

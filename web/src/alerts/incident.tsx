@@ -9,7 +9,7 @@ import { acknowledge, readGroups, snooze, unsnooze } from "./requests";
 import { silenceAbout } from "./silence-dialog";
 import { panelOf } from "./store";
 import { At, Since } from "./times";
-import { conditionText, deliveryText, groupText, manyText, matchersOf, snoozedUntil, valueText } from "./words";
+import { conditionText, deliveryText, groupText, hasGroups, manyText, matchersOf, snoozedUntil, valueText } from "./words";
 
 const SNOOZES = ["1h", "8h", "24h"] as const;
 /** Groups that are named on a card, and charts looked back beyond the begin, ms. */
@@ -40,7 +40,7 @@ export function IncidentCard({ incident, heading = true }: { incident: Incident;
           <strong>{valueText(alert, unit)}</strong> <bdi class="condition">{conditionText(alert, unit)}</bdi>
         </p>
       )}
-      {alert && alert.groups > 0 && <Groups alert={alert} unit={unit} />}
+      {alert && hasGroups(alert) && <Groups alert={alert} unit={unit} />}
       <Who incident={incident} />
       <Deliveries deliveries={incident.deliveries} />
       <Acts incident={incident} name={name} alert={alert} />

@@ -11,7 +11,7 @@ import { At } from "./times";
 import { momentText } from "./words";
 
 /** Cards that are drawn, and incidents that are over and still named. */
-const CARDS = 50;
+const CARDS = 20;
 const OVER = 8;
 
 /** What fires first, then all alerts, silences and channels. */

@@ -40,6 +40,7 @@ export function PreviewChart({ rule, unit, drawn, episodes, coarse, edges }: Pro
     chart.current?.show(drawn, unit, shown, { bands: bandsOf(episodes), thresholds: thresholdsOf(rule), coarse });
   }, [made, drawn, episodes, unit, shown.from, shown.to]);
 
+  const every = (drawn.times[1] ?? 0) - (drawn.times[0] ?? 0);
   const said = `${conditionText(rule, unit)}: ${drawn.lines.length === 0 ? "no value" : plural(drawn.lines.length, "line")} over ${duration(edges.to - edges.from)}, ${episodes.length === 0 ? "never firing" : `firing ${plural(episodes.length, "time")}`}.`;
   return (
     <figure aria-label={said}>
@@ -55,7 +56,7 @@ export function PreviewChart({ rule, unit, drawn, episodes, coarse, edges }: Pro
         </p>
       )}
       <p class="readout count" aria-hidden="true">
-        {at !== null && drawn.times[at] !== undefined ? <Readout drawn={drawn} at={at} unit={unit} /> : drawn.lines.length === 0 ? "There is no value in this time." : "Drag: zoom; double click: back."}
+        {at !== null && drawn.times[at] !== undefined ? <Readout drawn={drawn} at={at} unit={unit} /> : drawn.lines.length === 0 ? "There is no value in this time." : `${every > 0 ? `A point every ${duration(every)}; the rule looks more often. ` : ""}Drag: zoom; double click: back.`}
         {drawn.beyond > 0 && ` ${drawn.beyond} smaller lines are not drawn.`}
       </p>
     </figure>

@@ -6,7 +6,7 @@ import { toMs } from "../protocol";
 import { connection } from "../session";
 import { isName, itemOf, unitFor } from "./about";
 import { Choice } from "./fields";
-import { missingOf, writeForm, type Form } from "./form";
+import { faultOfMember, missingOf, writeForm, type Form } from "./form";
 import { PreviewChart } from "./preview-chart";
 import type { Alert, AlertMembers, Preview } from "./protocol";
 import { previewAlert } from "./requests";
@@ -18,6 +18,7 @@ import { groupText } from "./words";
 /** What is typed is tried when nothing followed it for this long, ms. */
 const PAUSE = 800;
 const MESSAGES = 20;
+const FEW = 10;
 const FLAPPING = 5;
 /** Parts that were evaluated at least this finely are as the rule itself would be, ms. */
 const FINE = 5_000;
@@ -111,7 +112,7 @@ async function look(rule: AlertMembers, range: string, item: ReturnType<typeof i
   const named = rule.name === "" ? { ...rule, name: "preview" } : rule;
   // Values are shown of a rule that the server refuses, too.
   const [preview, drawn] = await Promise.all([
-    whole ? previewAlert(named, range, signal).catch(reasonOf) : null,
+    whole ? previewAlert(named, range, signal).catch(refusal) : null,
     sample
       ? askQuery(sample.query, signal).then(({ columns }) => drawnOf(sample, columns), reasonOf)
       : "No line is drawn for a saved query.",
@@ -119,6 +120,12 @@ async function look(rule: AlertMembers, range: string, item: ReturnType<typeof i
   const refused = typeof preview === "string";
   const shared = { rule, from: to - SPANS[range]!, to, drawn, note: sample?.note ?? "" };
   return refused ? { ...shared, preview: null, trouble: preview } : { ...shared, preview, trouble: "" };
+}
+
+/** Why a rule cannot be tried, beginning with the member that is wrong. */
+function refusal(error: unknown): string {
+  const { member, words } = faultOfMember(reasonOf(error));
+  return member === "" ? words : sentence(`${member.replaceAll("_", " ")}: ${words}`);
 }
 
 function Sum({ preview }: { preview: Preview }) {
@@ -204,7 +211,7 @@ function Messages({ preview }: { preview: Preview }) {
   const { messages, total_messages: total } = preview;
   if (messages.length === 0) return null;
   return (
-    <details>
+    <details open={total <= FEW}>
       <summary>
         Messages <span class="count">{grouped(String(total))}</span>
       </summary>

@@ -116,7 +116,7 @@ export function deliveryText(delivery: Delivery, now: number): { text: string; b
     case "waiting":
       return { text: "about to be told", bad: false };
     case "held":
-      return { text: `not told: ${delivery.held ?? delivery.error ?? "held"}`, bad: false };
+      return { text: `not told: ${(delivery.held ?? delivery.error ?? "held").replace(`${delivery.channel} is `, "")}`, bad: false };
     case "retrying": {
       const next = retry !== null && retry > now ? `, again in ${duration(retry - now)}` : "";
       return { text: `${plural(delivery.tries, "try", "tries")} failed${next}: ${delivery.error ?? "no reason known"}`, bad: true };
@@ -135,6 +135,11 @@ export function groupStateText({ status, level, cause }: GroupState): string {
   const why = causeText(cause);
   const word = status === "inactive" ? (why === "" ? "ok" : why) : status === "firing" ? level : "pending";
   return status !== "inactive" && why !== "" ? `${word}: ${why}` : word;
+}
+
+/** Whether there can be several groups: named ones, or one for each series where each arriving value counts. */
+export function hasGroups(alert: AlertMembers): boolean {
+  return groupByOf(alert).length > 0 || (aggregationOf(alert) === "" && (alert.alert_type ?? "threshold") === "threshold");
 }
 
 export const momentText = (time: string | null, now: number): string => {
