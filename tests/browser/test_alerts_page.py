@@ -121,6 +121,7 @@ def test_from_a_template_to_resolved_without_a_reload(
 
     incident.get_by_role("button", name="Silence these alerts of Hot").click()
     dialog = page.get_by_role("dialog", name="Silence Hot")
+    expect(dialog.get_by_label("Why")).to_be_focused()
     dialog.get_by_role("button", name="Silence", exact=True).click()
     expect(dialog.get_by_label("Why")).to_have_attribute("aria-invalid", "true")
     dialog.get_by_label("Why").fill(HOSTILE)

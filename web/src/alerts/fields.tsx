@@ -22,11 +22,13 @@ interface FieldProps extends Common {
   code?: boolean;
   numeric?: boolean;
   disabled?: boolean;
+  /** Has the focus when its dialog opens. */
+  first?: boolean;
 }
 
 /** A line of text with its label, what helps to fill it in, and what is wrong with it. */
 export function Field(props: FieldProps) {
-  const { value, set, placeholder, options, code = false, numeric = false, disabled = false, name, fault = "" } = props;
+  const { value, set, placeholder, options, code = false, numeric = false, disabled = false, first = false, name, fault = "" } = props;
   const id = useId();
   return (
     <Labelled {...props} id={id}>
@@ -38,6 +40,7 @@ export function Field(props: FieldProps) {
         value={value}
         placeholder={placeholder}
         disabled={disabled}
+        autofocus={first}
         inputMode={numeric ? "decimal" : undefined}
         autocomplete="off"
         spellcheck={false}

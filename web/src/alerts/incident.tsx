@@ -112,15 +112,16 @@ function Told({ delivery }: { delivery: Delivery }) {
 
 function Acts({ incident, name, alert }: { incident: Incident; name: string; alert: Alert | undefined }) {
   const { id } = incident;
+  const known = incident.acknowledged_by !== null;
   const isSnoozed = snoozedUntil(incident, beat.value) !== null;
   return (
     <p class="acts">
       <button
         type="button"
-        disabled={incident.acknowledged_by !== null}
-        onClick={() => void attempt(async () => alerts.changed(await acknowledge(id, author())), `${name} is acknowledged: it is not repeated any more.`)}
+        aria-disabled={known}
+        onClick={() => known || void attempt(async () => alerts.changed(await acknowledge(id, author())), `${name} is acknowledged: it is not repeated any more.`)}
       >
-        {incident.acknowledged_by === null ? "Acknowledge" : "Acknowledged"}
+        {known ? "Acknowledged" : "Acknowledge"}
         <span class="unseen"> {name}</span>
       </button>
       <span class="choice" role="group" aria-label={`Snooze ${name}`}>

@@ -76,7 +76,7 @@ function Form({ about }: { about: { matchers: string; name: string } }) {
         code
       />
       <Field label="For" hint="A number and m, h or d." value={span} set={setSpan} fault={of("for") || of("to")} options={LENGTHS} short />
-      <Field label="Why" value={reason} set={setReason} fault={of("reason")} />
+      <Field label="Why" first={about.matchers !== ""} value={reason} set={setReason} fault={of("reason")} />
       <Field label="Your name" hint="Kept in this browser." value={who} set={setWho} fault={of("author")} />
       <p class="acts">
         <button type="submit" class="main-act">
