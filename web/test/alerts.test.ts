@@ -91,6 +91,19 @@ describe("what the page knows of alerts", () => {
     expect(fake.asked.incidents).toBe(6);
   });
 
+  it("lets nobody wait who comes to look for the first time", async () => {
+    const fake = new Fake();
+    fake.store.refresh();
+    await fake.pass(0);
+    expect([fake.store.loaded.value, fake.store.listed.value]).toEqual([true, false]);
+    fake.store.watch();
+    await fake.pass(0);
+    expect(fake.store.listed.value).toBe(true);
+    fake.store.watch();
+    await fake.pass(0);
+    expect(fake.asked.alerts).toBe(1);
+  });
+
   it("keeps what it knew when the server does not answer, and looks again", async () => {
     const fake = new Fake();
     fake.incidents = [incidentOf()];

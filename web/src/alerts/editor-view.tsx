@@ -41,7 +41,7 @@ export function EditAlert({ id }: { id: string }) {
   }, [id, connected, alert]);
 
   const start = useMemo(() => alert && readForm(alert), [alert]);
-  if (alert && start) return <Editor key={alert.version} start={start} before={alert} slot={id} reread={() => setAlert(null)} />;
+  if (alert && start) return <Editor start={start} before={alert} slot={id} reread={() => setAlert(null)} />;
   if (trouble === "") return <p class="quiet-note">Opening the alert…</p>;
   return (
     <p class="quiet-note" role="alert">

@@ -34,7 +34,9 @@ export interface Part {
 
 /** The form for an alert, and beside it what it would have done. */
 export function Editor({ start, before, slot, reread }: Props) {
-  const [form, setForm] = useState<Form>(() => readDraft(slot) ?? start);
+  const [draft] = useState(() => readDraft(slot));
+  const [form, setForm] = useState<Form>(draft?.form ?? start);
+  const version = useRef(draft?.version ?? before?.version ?? null);
   const [fault, setFault] = useState<{ field: keyof Form | null; words: string } | null>(null);
   const [conflict, setConflict] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -44,7 +46,7 @@ export function Editor({ start, before, slot, reread }: Props) {
   function set<K extends keyof Form>(field: K, value: Form[K]): void {
     const next = { ...form, [field]: value };
     setForm(next);
-    keepDraft(slot, next);
+    keepDraft({ slot, form: next, version: version.current });
     if (fault?.field === field) setFault(null);
   }
 
@@ -78,6 +80,7 @@ export function Editor({ start, before, slot, reread }: Props) {
 
   function discard(): void {
     dropDraft();
+    version.current = before?.version ?? null;
     setForm(start);
     setFault(null);
   }
@@ -90,7 +93,7 @@ export function Editor({ start, before, slot, reread }: Props) {
         aria-labelledby="editor-title"
         onSubmit={(event) => {
           event.preventDefault();
-          void save(before?.version ?? null);
+          void save(version.current);
         }}
       >
         <div class="head">

@@ -17,7 +17,7 @@ const OVER = 8;
 /** What fires first, then all alerts, silences and channels. */
 export function Overview() {
   const { value: trouble } = alerts.trouble;
-  const known = alerts.loaded.value;
+  const known = alerts.listed.value;
   if (!known && trouble === "") {
     const waits = connection.value.phase === "connected" || connection.value.phase === "connecting";
     return <p class="quiet-note">{waits ? "Asking what fires…" : "Nothing to show until the server answers."}</p>;

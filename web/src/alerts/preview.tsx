@@ -54,8 +54,8 @@ export function PreviewPane({ form, before }: { form: Form; before: Alert | null
   const stop = useRef<AbortController | null>(null);
   const missing = missingOf(form, before);
   const rule = writeForm(form, before, isName);
-  // Neither its name nor whom it tells changes when it fires, but both change the messages.
-  const asked = JSON.stringify([rule, range]);
+  const { name: _name, message: _message, ...deciding } = rule; // what these say changes nothing that is shown
+  const asked = JSON.stringify([deciding, range]);
   const connected = connection.value.phase === "connected";
 
   async function run(): Promise<void> {

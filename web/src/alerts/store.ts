@@ -36,6 +36,8 @@ export class AlertStore {
   readonly incidents = signal<readonly Incident[]>([]);
   /** Whether there was an answer, and why there was none since. */
   readonly loaded = signal(false);
+  /** Whether all alerts were asked for. */
+  readonly listed = signal(false);
   readonly trouble = signal("");
   /** One more with every answer: what rests on it is asked again then. */
   readonly version = signal(0);
@@ -113,7 +115,8 @@ export class AlertStore {
     }
     this.cancel();
     const wait = this.askedAt + Math.max(PAUSE, SHARE * this.took) - this.world.now();
-    if (wait <= 0) void this.look();
+    const hurry = this.watchers > 0 && !this.listed.peek() && this.trouble.peek() === "";
+    if (wait <= 0 || hurry) void this.look();
     else this.cancel = this.world.later(() => void this.look(), wait);
   }
 
@@ -123,7 +126,7 @@ export class AlertStore {
     try {
       const incidents = await this.world.incidents();
       const unknown = incidents.some(({ alert_id }) => !this.alerts.peek().some(({ id }) => id === alert_id));
-      const alerts = this.watchers > 0 || unknown ? await this.world.alerts() : this.alerts.peek();
+      const alerts = this.watchers > 0 || unknown ? await this.world.alerts() : null;
       batch(() => this.learn(incidents, alerts));
     } catch (error) {
       this.trouble.value = reasonOf(error);
@@ -136,10 +139,11 @@ export class AlertStore {
     }
   }
 
-  private learn(incidents: Incident[], alerts: readonly Alert[]): void {
+  private learn(incidents: Incident[], alerts: readonly Alert[] | null): void {
     const before = this.open.peek();
     this.incidents.value = incidents;
-    this.alerts.value = alerts;
+    if (alerts) this.alerts.value = alerts;
+    if (alerts) this.listed.value = true;
     this.trouble.value = "";
     this.version.value += 1;
     const words = changeInWords(before, this.open.peek());

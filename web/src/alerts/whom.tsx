@@ -78,7 +78,8 @@ function Channels({ chosen, set, fault }: { chosen: string[]; set(names: string[
 
   function add(): void {
     const name = other.trim();
-    if (name !== "" && !chosen.includes(name)) set([...chosen, name]);
+    if (name === "") return;
+    if (!chosen.includes(name)) set([...chosen, name]);
     setOther("");
   }
 
@@ -101,7 +102,7 @@ function Channels({ chosen, set, fault }: { chosen: string[]; set(names: string[
           ))}
         </ul>
       )}
-      <div class="row other">
+      <div class="row other" onKeyDown={(event) => event.key === "Enter" && (event.preventDefault(), add())} onFocusOut={add}>
         <Field label="Another one" name="notification_channels" value={other} set={setOther} fault={fault} placeholder="slack:#ops or email:ops@example.com" />
         <button type="button" onClick={add}>
           Add<span class="unseen"> the channel</span>
