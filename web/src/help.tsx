@@ -15,7 +15,7 @@ export const KEYS: readonly (readonly [keys: string, words: string])[] = [
   ["1 2 3 4", "explore, events, dashboards, alerts"],
   ["d", "dark or light"],
   ["?", "this list"],
-  ["Esc", "back: out of the search, the zoom, the opened panel"],
+  ["Esc", "back: out of the search, the zoom, the opened panel or alert"],
 ];
 
 /** The list of keys. */
