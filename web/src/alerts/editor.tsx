@@ -44,9 +44,11 @@ export function Editor({ start, before, slot, reread }: Props) {
   const changed = JSON.stringify(form) !== JSON.stringify(start);
 
   function set<K extends keyof Form>(field: K, value: Form[K]): void {
-    const next = { ...form, [field]: value };
-    setForm(next);
-    keepDraft({ slot, form: next, version: version.current });
+    setForm((now) => {
+      const next = { ...now, [field]: value };
+      keepDraft({ slot, form: next, version: version.current });
+      return next;
+    });
     if (fault?.field === field) setFault(null);
   }
 

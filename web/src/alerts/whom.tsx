@@ -30,15 +30,13 @@ function Message({ value, labels, set, fault }: { value: string; labels: string[
   const area = useRef<HTMLTextAreaElement>(null);
   const names = [...NAMES, ...labels.map((label) => `labels.${label}`)];
 
-  /** Puts a name where the cursor is, and the cursor behind it. */
+  /** Puts a name where the cursor is, and the cursor behind it: the next key is for the message. */
   function insert(name: string): void {
-    const { selectionStart: from = value.length, selectionEnd: to = value.length } = area.current ?? {};
-    const text = `{${name}}`;
-    set(value.slice(0, from) + text + value.slice(to));
-    requestAnimationFrame(() => {
-      area.current?.focus();
-      area.current?.setSelectionRange(from + text.length, from + text.length);
-    });
+    const field = area.current;
+    if (!field) return;
+    field.focus();
+    field.setRangeText(`{${name}}`, field.selectionStart, field.selectionEnd, "end");
+    set(field.value);
   }
 
   return (
