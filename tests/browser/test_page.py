@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Console
-from tests.support import Streamgauge
+from tests.support import ROOT, Streamgauge
 
 
 def send(server: Streamgauge, path: str, body: object) -> None:
@@ -24,6 +25,16 @@ def panel(page: Page, name: str) -> Locator:
 
 def figure(page: Page, name: str) -> Locator:
     return panel(page, name).locator("figure")
+
+
+def test_the_first_load_is_small() -> None:
+    """What index.html names, compressed as a proxy in front would: 200 KB at most."""
+    built = ROOT / "web" / "dist"
+    page = (built / "index.html").read_text()
+    named = re.findall(r'(?:src|href)="/?(assets/[^"]+)"', page)
+    assert len(named) >= 2, page
+    size = sum(len(gzip.compress((built / name).read_bytes())) for name in named) + len(page)
+    assert size < 200_000
 
 
 def is_drawn(page: Page, name: str) -> bool:
