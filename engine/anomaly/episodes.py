@@ -2,8 +2,8 @@
 
 An episode begins where the score reaches the bar, and goes on until it has been below QUIET for CALM points. The next
 one begins no sooner than REST points after it began, and CALM after the last point that was not quiet: what is still
-settling, or comes back at once, is the same matter. Only where it comes back a good deal rarer (by RARER), the episode
-goes on. Nothing begins in the first WARM points of a series, to which everything is new.
+settling, or comes back at once, is the same matter. What comes back after a calm and is a good deal rarer, by RARER,
+does not have to wait. Nothing begins in the first WARM points of a series, to which everything is new.
 
 The bar is THRESHOLD for a series that is new, and rises with the points it has been watched for: a false alarm in its
 first days is forgiven, one a week for ever is not.
@@ -44,7 +44,7 @@ def bar(counts: Ints, threshold: float = THRESHOLD) -> Floats:
 
 class Episodes:
     """threshold: the bar for a new series. began, alive, loud: the point, counted from 1, at which the newest episode
-    began, at which it was last known to go on, and which was the last that kept the next one off (0: none yet).
+    began, at which it was last known to go on, and which was the last one that was not quiet (0: none yet).
     numbers: episodes so far. The last PAST are a ring in each row: begins, ends, peaks."""
 
     __slots__ = ("alive", "began", "begins", "ends", "loud", "numbers", "peaks", "threshold")
@@ -57,17 +57,18 @@ class Episodes:
 
     def step(self, rows: Ints, counts: Ints, scores: Floats, at: int) -> Flags:
         """One more point of each row; counts: which it is, at: when, ms. Which rows begin an episode with it."""
-        began, loud = self.began[rows], self.loud[rows]
+        began, loud, going_on = self.began[rows], self.loud[rows], self.going_on(rows, counts)
         rested = (began == 0) | ((counts - began >= REST) & (counts - loud >= CALM))
-        begins = rested & (scores >= bar(counts, self.threshold)) & (counts > WARM)
-        stirs = ~rested & (scores >= QUIET)
-        lives = begins | (stirs & (self.going_on(rows, counts) | (scores >= self.peak(rows) + RARER)))
+        rarer = ~going_on & (scores >= self.peak(rows) + RARER)
+        begins = (rested | rarer) & (scores >= bar(counts, self.threshold)) & (counts > WARM)
+        stirs = begins | (~rested & (scores >= QUIET))
+        lives = begins | (stirs & going_on)
         new = rows[begins]
         self.began[new] = counts[begins]
         self.numbers[new] += 1
         self.begins[new, self._slots(new)] = at
         self.peaks[new, self._slots(new)] = 0.0
-        self.loud[rows[begins | stirs]] = counts[begins | stirs]
+        self.loud[rows[stirs]] = counts[stirs]
         now, slots = rows[lives], self._slots(rows[lives])
         self.alive[now] = counts[lives]
         self.ends[now, slots] = at

@@ -49,12 +49,12 @@ def save(detector: Detector) -> bytes:
     records["steepness"] = rarities.steepness[rows]
     records["begins"], records["ends"] = episodes.begins[rows], episodes.ends[rows]
     records["peaks"] = episodes.peaks[rows]
-    parts = [records.tobytes()]
+    parts: list[bytes | memoryview] = [records.tobytes()]
     for row in rows.tolist():
         _, sums, held = _sizes(int(histories.counts[row]), int(rarities.counts[row]))
-        parts.append(histories.newest(row).astype("<f8").tobytes())
-        parts.append(distances.fading[row, :sums].astype("<f8").tobytes())
-        parts.append(rarities.kept[row, :held].astype("<u2").tobytes())
+        parts.append(histories.newest(row).astype("<f8", copy=False).data)
+        parts.append(distances.fading[row, :sums].astype("<f8", copy=False).data)
+        parts.append(rarities.kept[row, :held].astype("<u2", copy=False).data)
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)

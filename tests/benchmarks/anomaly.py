@@ -103,12 +103,12 @@ def quality(files: Sequence[Labelled], scores: Sequence[Floats]) -> Iterator[Fig
         )
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Prints the table; 1 where a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.anomaly", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scores", type=Path, help="write the scores of the detections into this folder")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     files = load(chosen.folder)
     if not any(file.windows for file in files):
         parser.error("no labelled files there")
