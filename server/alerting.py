@@ -6,7 +6,7 @@ Every process has one, as every process knows the book; `run` is for the one tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +17,11 @@ from engine.rules import routing
 from engine.rules.book import ALERT, Book, command
 from engine.rules.model import CONDITION, Group, Incident, Readings, Rule, Silence
 from engine.rules.routing import Decision
+from engine.rules.scores import Scorer
 from engine.rules.silence import labels_of, muted
 from server import zones
 from server.answers import Answers
+from server.api.alerting import Anomaly
 from server.config import Settings
 from server.errors import ApiError
 from server.hub import Hub
@@ -31,6 +33,7 @@ from server.notify.outbox import Outbox
 from server.pipeline import Pipeline
 from server.preview import Preview, Previews
 from server.subscribers.alerts import Alerts
+from server.subscribers.alerts_anomalies import Anomalies
 from server.subscribers.alerts_news import AlertNews, Shown
 from server.subscribers.alerts_readings import Readers
 
@@ -78,8 +81,9 @@ class Alerting:
         documents.alerts.noticed = self._changed
         self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
-        self._readers = Readers(self.engine, answers, self._judge)
-        self._previews = Previews(answers, documents.silences.silences)
+        self._anomalies = Anomalies(answers, settings.anomaly_series)
+        self._readers = Readers(self.engine, answers, self._anomalies)
+        self._previews = Previews(answers, documents.silences.silences, Scorer)
         self._composer = Composer(self.engine, answers, self._values, settings.public_url)
         self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
         self.alerts: Alerts | None = None
@@ -116,6 +120,7 @@ class Alerting:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.alerts.run(), name="evaluate alerts")
                 group.create_task(self._outbox.run(), name="tell of alerts")
+                group.create_task(self._anomalies.run(), name="learn what is usual")
         except ExceptionGroup as errors:  # whoever runs this tells apart what it can go on after
             raise errors.exceptions[0] from errors
         finally:
@@ -156,9 +161,11 @@ class Alerting:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
         return await self._previews.preview(rule, span)
 
-    def anomalies(self) -> Sequence[Any]:
-        """The watched series, the most unusual first."""
-        return ()
+    def anomalies(self, most: int) -> list[Anomaly]:
+        """The watched series, the most unusual first. Raises ApiError where another process watches them."""
+        if self.alerts is None:
+            raise ApiError("not_found", "another process watches them: ask the engine that owns the log, at its port")
+        return [Anomaly(*each) for each in self._anomalies.ranking(most)]
 
     def problem(self, channel: str) -> str | None:
         """Why nothing can be sent by a channel; None where it can."""
@@ -186,9 +193,6 @@ class Alerting:
     def _changed(self, rule_id: str) -> None:
         if self.alerts is not None:
             self.alerts.changed(rule_id)
-
-    async def _judge(self, rule: Rule, at: int) -> Readings | None:
-        return None
 
     def _shown(self, rule_id: str) -> Shown | None:
         rule, alerts = self._rules().get(rule_id), self._documents.alerts

@@ -181,6 +181,7 @@ class Settings(BaseSettings):
         "", description="Private networks that webhooks may reach besides all public ones, CIDRs with commas between"
     )
     alert_flood: int = Field(20, ge=1, description="Messages per channel and minute")
+    anomaly_series: int = Field(1000, ge=1, description="Series that rules of type anomaly may watch, all together")
     public_url: WebUrl = Field("", description="Address of the page as people reach it, for the links in messages")
     heartbeat_url: SecretUrl = Field(
         SecretStr(""), description="URL to GET while all parts are well, for a service that notices when that ends"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.errors import BadQuery, TooExpensive
-from engine.levels import DAY
+from engine.levels import DAY, MINUTE
 from engine.model import Floats, Ints
 from engine.query.execute import Table
 from engine.query.value import Query
@@ -32,6 +32,8 @@ MAX_CELLS = 8_000_000
 """Groups x steps of one part of a preview."""
 PIECE = 720
 """Steps asked for at once: the panes of few blocks are added up without being sorted."""
+WARM_POINTS = 10_080
+"""Of the past, that a detector of anomalies is given first: a week of minutes, with which its ranks are whole."""
 
 
 @dataclass(slots=True)
@@ -48,19 +50,19 @@ class Preview:
 
 
 class Previews:
-    """Makes previews, one at a time. silences: those that have not ended at a moment, ms; scores: of anomaly rules,
-    which want to see what lies up to `warm` ms before the range."""
+    """Makes previews, one at a time. silences: those that have not ended at a moment, ms; scorer: makes, for each
+    preview, what scores anomaly rules, which see WARM_POINTS of their windows before the range first."""
 
     def __init__(
-        self, answers: Answers, silences: Callable[[int], Iterable[Silence]], scores: Scores | None = None,
-        warm: int = 0,
+        self, answers: Answers, silences: Callable[[int], Iterable[Silence]],
+        scorer: Callable[[], Scores] | None = None,
     ) -> None:  # fmt: skip
-        self._answers, self._silences, self._scores, self._warm = answers, silences, scores, warm
+        self._answers, self._silences, self._scorer = answers, silences, scorer
         self._turn = asyncio.Lock()
 
     async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
-        if rule.kind == ANOMALY and self._scores is None:
+        if rule.kind == ANOMALY and self._scorer is None:
             raise BadQuery("anomalies are not detected here, so there is no telling when this would have fired")
         try:
             async with asyncio.timeout(self._answers.timeout), self._turn:
@@ -73,9 +75,10 @@ class Previews:
         now = self._answers.stamp()
         begin = max(0, now - span)
         # Who has been there before is told by a day.
-        early = max(0, begin - {NO_DATA: DAY, ANOMALY: self._warm}.get(rule.kind, 0))
+        early = max(0, begin - {NO_DATA: DAY, ANOMALY: WARM_POINTS * rule.query.range}.get(rule.kind, 0))
         try:
-            read = await self._read(rule, early, now, finest=0)
+            by_minute = rule.kind == ANOMALY and rule.query.range % MINUTE == 0
+            read = await self._read(rule, early, now, finest=int(by_minute))
         except TooExpensive:
             read = await self._read(rule, early, now, finest=1)
         return await asyncio.to_thread(self._compute, rule, read, begin, now, list(self._silences(begin)))
@@ -125,7 +128,8 @@ class Previews:
         self, rule: Rule, read: Sequence[tuple[Part, _Pieces]], begin: int, now: int, silences: Sequence[Silence]
     ) -> Preview:
         names = past.needs(rule)
-        seen = past.past(rule, [(part, pieces.seen(names)) for part, pieces in read], self._scores)
+        scores = self._scorer() if self._scorer is not None else None
+        seen = past.past(rule, [(part, pieces.seen(names)) for part, pieces in read], scores)
         done = replay(rule, seen, begin, now, silences, lambda at: muted(rule.mute, at, zones.offset))
         evaluated = [(max(start, done.begin), end, step) for (start, end, step), _ in read if end > done.begin]
         notes = past.notes(rule, [part for part, _ in read])

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.aggregates import Registry
+from engine.anomaly import threshold_for
+from engine.levels import DAY
 from engine.query.value import UNITS, parse_duration
 from engine.rules.model import ANOMALY, CHANGE, CRITICAL, FIRE, IGNORE, KEEP, LEVELS, NO_DATA, THRESHOLD, WARNING, Rule
 from server.questions import SavedQueries
@@ -20,6 +22,8 @@ from server.rule_queries import query_of, refused
 
 MIN_REPEAT = UNITS["m"]
 BUDGET = 0.02
+ANOMALY_STEP = 5_000
+"""ms, of the finest panes that are stored: the past that an anomaly is told by."""
 _COMPARING = (THRESHOLD, CHANGE)
 _KINDS_OF = {
     "condition": (*_COMPARING, ANOMALY), "threshold": (*_COMPARING, ANOMALY), "warning": _COMPARING,
@@ -53,7 +57,7 @@ def parse_rule(document: Mapping[str, Any], registry: Registry, saved: SavedQuer
     labels = labels_of(body.labels or {}, query.group_by)
     # Where each arriving value counts and no labels are named, every series is a group, with all its labels.
     known = None if each and not query.group_by else (*query.group_by, *(name for name, _ in labels), *OWN_LABELS)
-    levels = _levels(body, kind)
+    levels = _levels(body, kind, query.range)
     worst = WARNING if "warning" in levels and "critical" not in levels else CRITICAL
     more: dict[str, Any] = {
         "hold": _ms(body.hold), "keep": _ms(body.keep_firing_for), "silence_after": _ms(body.no_data_after),
@@ -93,14 +97,16 @@ def _check_silence(body: AlertMembers, kind: str, each: bool) -> None:
         raise refused("no_data", "where each arriving value counts by itself it needs no_data_after too")
 
 
-def _levels(body: AlertMembers, kind: str) -> dict[str, Any]:
-    """Operator and thresholds, as members of a Rule."""
+def _levels(body: AlertMembers, kind: str, window: int) -> dict[str, Any]:
+    """Operator and thresholds, as members of a Rule. window: ms, of an anomaly the time from point to point."""
     if kind == NO_DATA:
         return {}
     # With the severity warning alone, `threshold` is that of the level warning.
     level = "warning" if body.severity == "warning" and body.warning is None else "critical"
     if kind == ANOMALY:
-        return {"op": "<=", level: _budget(body)}
+        if window % ANOMALY_STEP:
+            raise refused("window", "of an anomaly it is a multiple of 5s, as what is stored")
+        return {"op": ">=", level: threshold_for(_budget(body), DAY / window)}
     op, threshold, warning = body.condition or ">", body.threshold, body.warning
     if threshold is None and warning is None:
         raise refused("threshold", f"an alert of type {kind} needs a threshold, or a warning")

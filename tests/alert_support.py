@@ -60,8 +60,8 @@ class Double:
         self.asked.append((rule, span))
         return self.previewed
 
-    def anomalies(self) -> list[Anomaly]:
-        return self.unusual
+    def anomalies(self, most: int) -> list[Anomaly]:
+        return self.unusual[:most]
 
     def problem(self, name: str) -> str | None:
         return self.problems.get(name.partition(":")[0])

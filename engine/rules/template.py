@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from engine.anomaly import alarms_per_day
 from engine.levels import DAY, HOUR, MINUTE, SECOND
 from engine.rules.model import ANOMALY, CHANGE, LEVELS, NO_DATA, Episode, Rule
 from engine.rules.silence import labels_of
@@ -117,7 +118,9 @@ def condition_text(rule: Rule) -> str:
     if rule.kind == CHANGE:
         what = f"change of {what}{' in percent' if rule.relative else ''} within {duration(rule.over)}"
     if rule.kind == ANOMALY:
-        text = f"anomaly of {what} (at most {number(threshold(rule, 2))} false alarms a day)"
+        score = threshold(rule, 2) or 0.0
+        alarms = number(round(alarms_per_day(score, DAY / query.range), 4))
+        text = f"anomaly score of {what} >= {number(score)} (at most {alarms} false alarms a day)"
     elif rule.kind == NO_DATA:
         text = f"no data of {what} for {duration((rule.silence_after or query.range) + rule.hold)}"
     else:

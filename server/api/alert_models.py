@@ -215,6 +215,14 @@ class AnomalyOf(BaseModel):
     alert_id: str
     alert: str
     group: Labels
-    score: float
+    score: float = Field(description="0 and up: 2 where one point in a hundred is as rare")
+    anomalous: bool = Field(description="whether an episode goes on")
+    since: Time | None = Field(description="when it began")
+    peak: float = Field(description="its highest score; 0 without one")
     value: Value
-    since: Time | None
+    at: Time | None
+    likely_from: Value = Field(description="with likely_to: between which values the most similar moments were")
+    likely_to: Value
+    typical_low: float = Field(description="the 5th percentile of the past")
+    typical: float
+    typical_high: float

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from engine.anomaly import Standing
 from engine.rules.book import Book
 from engine.rules.model import Group, Readings, Rule
 from server.preview import Preview
 
 
 class Anomaly(NamedTuple):
-    """How unusual a watched series is now. score: 0 for not at all; since: ms, None where it is not unusual."""
+    """How unusual a watched series is now; see engine.anomaly.Standing."""
 
     alert: str
     group: Group
-    score: float
-    value: float | None
-    since: int | None
+    standing: Standing
 
 
 class Alerting(Protocol):
@@ -42,8 +41,8 @@ class Alerting(Protocol):
     async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
 
-    def anomalies(self) -> Sequence[Anomaly]:
-        """The watched series, the most unusual first."""
+    def anomalies(self, most: int) -> Sequence[Anomaly]:
+        """The watched series, the most unusual first. Raises ApiError where another process watches them."""
 
 
 class Channels(Protocol):

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from server.api import alert_views as views
 from server.api.alert_models import AnomalyOf
-from server.api.alerting import Alerting
+from server.api.alerting import Alerting, Anomaly
 from server.api.http import check_parameters, route, whole_number
 from server.api.saved_alerts import SavedAlerts
 from server.api.spec import Parameter, Spec
@@ -19,7 +19,8 @@ _LIMIT = {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}
 LISTING = Spec(
     "The watched series, the most unusual first", "alert",
     "Watched is what alerts of type anomaly name. It is advice: what is unusual need not be wrong.",
-    answer=list[AnomalyOf], parameters=(Parameter("limit", "at most so many", _LIMIT),), errors=("bad_request",),
+    answer=list[AnomalyOf], parameters=(Parameter("limit", "at most so many", _LIMIT),),
+    errors=("bad_request", "not_found"),
 )  # fmt: skip
 
 
@@ -29,12 +30,17 @@ def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
     async def listing(request: Request) -> Any:
         check_parameters(request, {"limit"})
         limit = whole_number(request, "limit", 100, 1, 1_000)
-        return [
-            {
-                "alert_id": each.alert, "alert": saved.name(each.alert), "group": dict(each.group),
-                "score": each.score, "value": each.value, "since": views.moment(each.since),
-            }
-            for each in alerting.anomalies()[:limit]
-        ]  # fmt: skip
+        return [_shown(each, saved.name(each.alert)) for each in alerting.anomalies(limit)]
 
     return [route("/api/anomalies", listing, "GET", gate, "read", spec=LISTING)]
+
+
+def _shown(found: Anomaly, name: str) -> dict[str, Any]:
+    standing = found.standing
+    low, high = standing.likely or (None, None)
+    return {
+        "alert_id": found.alert, "alert": name, "group": dict(found.group), "score": standing.score,
+        "anomalous": standing.anomalous, "since": views.moment(standing.since), "peak": standing.peak,
+        "value": standing.value, "at": views.moment(standing.at), "likely_from": low, "likely_to": high,
+        "typical_low": standing.low, "typical": standing.middle, "typical_high": standing.high,
+    }  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +23,16 @@ from server.subscribers.alerts_arrivals import Arrived, fold
 DAY = 86_400_000
 FOLDED: Group = (("__other__", "true"),)
 """The group of the series beyond a rule's `max_groups`, where each arriving value counts."""
-Judge = Callable[[Rule, int], Awaitable[Readings | None]]
+
+
+class Judge(Protocol):
+    """Reads anomaly rules."""
+
+    async def read(self, rule: Rule, at: int) -> Readings | None:
+        """See Readers.read."""
+
+    def forget(self, rule: str) -> None:
+        """See Readers.forget."""
 
 
 class Readers:
@@ -49,7 +58,7 @@ class Readers:
             if rule.each:
                 return await self._each_before(rule, at) if arrived is None else self._each(rule, at, arrived)
             if rule.kind == ANOMALY:
-                return await self._judge(rule, at)
+                return await self._judge.read(rule, at)
             if rule.kind == NO_DATA:
                 return await self._silence(rule, at)
             if rule.kind == CHANGE:
@@ -70,6 +79,7 @@ class Readers:
         """A rule is not read any more."""
         self._arriving.pop(rule, None)
         self._looked.pop(rule, None)
+        self._judge.forget(rule)
 
     def _is_as_before(self, rule: Rule, at: int) -> bool:
         """Whether the ranges that the rule looks at have not moved since the last time."""

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from engine.anomaly import threshold_for
 from engine.query.value import Query
 from engine.rules.model import ANOMALY, CHANGE, CRITICAL, NO_DATA, WARNING, Episode, Rule
 from engine.rules.template import (
@@ -92,8 +93,8 @@ def test_numbers_are_written_for_people(value: float | None, text: str) -> None:
             "change of average of latency over 5m in percent within 1h > 50",
         ),
         (
-            rule(kind=ANOMALY, op="<=", warning=0.1, hold=60_000),
-            "anomaly of average of latency over 5m (at most 0.1 false alarms a day) for 1m",
+            rule(kind=ANOMALY, op=">=", warning=threshold_for(0.1, 288), hold=60_000),
+            "anomaly score of average of latency over 5m >= 3.44091 (at most 0.1 false alarms a day) for 1m",
         ),
         (
             rule(query=Query("event", "login", group_by=("plan", "host"), range=60_000)),

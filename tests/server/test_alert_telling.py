@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.anomaly import Standing
 from engine.rules.book import command
 from server.api.alerting import Anomaly
 from server.notify import NotSent
@@ -149,12 +150,14 @@ async def test_a_channel_is_tested_and_says_what_is_wrong(api: Api) -> None:
 
 async def test_the_most_unusual_series_come_first(api: Api) -> None:
     made = await api.made(alert_type="anomaly", threshold=None, name="odd")
-    api.double.unusual = [Anomaly(made["id"], A, 3.5, 7.0, T), Anomaly(made["id"], B, 0.2, None, None)]
-    assert await api.call("GET", "/api/anomalies") == [
-        {"alert_id": made["id"], "alert": "odd", **unusual}
-        for unusual in (
-            {"group": {"host": "a"}, "score": 3.5, "value": 7.0, "since": format_time(T)},
-            {"group": {"host": "b"}, "score": 0.2, "value": None, "since": None},
-        )
-    ]
+    odd = Standing(0, 3.5, True, T, 4.0, 7.0, T + 60_000, 1.0, 2.0, 3.0, (1.5, 2.5))
+    calm = Standing(1, 0.2, False, None, 0.0, 2.0, T + 60_000, 1.0, 2.0, 3.0, None)
+    api.double.unusual = [Anomaly(made["id"], A, odd), Anomaly(made["id"], B, calm)]
+    first, second = await api.call("GET", "/api/anomalies")
+    assert first == {
+        "alert_id": made["id"], "alert": "odd", "group": {"host": "a"}, "score": 3.5, "anomalous": True,
+        "since": format_time(T), "peak": 4.0, "value": 7.0, "at": format_time(T + 60_000), "likely_from": 1.5,
+        "likely_to": 2.5, "typical_low": 1.0, "typical": 2.0, "typical_high": 3.0,
+    }  # fmt: skip
+    assert (second["group"], second["since"], second["likely_from"]) == ({"host": "b"}, None, None)
     assert len(await api.call("GET", "/api/anomalies?limit=1")) == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.aggregates import Registry
+from engine.anomaly import threshold_for
 from engine.errors import BadQuery
 from engine.rules.conditions import levels
 from engine.rules.model import (
@@ -134,8 +135,10 @@ def test_the_other_kinds() -> None:
         assert (rule.kind, rule.query.range, rule.silence_after, rule.each) == (NO_DATA, window, after, False)
         assert rule.critical is None and rule.query.aggregation == "count"
     odd = {"name": "o", "metric_name": "orders", "alert_type": "anomaly"}
-    assert (parse(odd).kind, parse(odd).critical, parse(odd).op) == (ANOMALY, 0.02, "<=")
-    assert parse(odd, budget=1).critical == 1 and parse(odd, threshold=3, condition=">").critical == 3
+    usual = threshold_for(0.02, 1440)  # a point a minute
+    assert (parse(odd).kind, parse(odd).critical, parse(odd).op) == (ANOMALY, usual, ">=")
+    assert parse(odd, budget=1).critical == threshold_for(1, 1440) < usual
+    assert parse(odd, threshold=3, condition=">", window="5m").critical == threshold_for(3, 288)
 
 
 def test_the_severity_warning_makes_the_threshold_one_of_warning() -> None:
@@ -207,6 +210,7 @@ def test_the_severity_warning_makes_the_threshold_one_of_warning() -> None:
         ({"name": "s", "metric_name": "b", "alert_type": "no_data", "window": "1m", "no_data_after": "1h"}, {},
          "no_data_after: the window says already"),
         (S4, {"alert_type": "anomaly"}, "threshold: of an anomaly it is the number of false alarms"),
+        (S4, {"alert_type": "anomaly", "threshold": 1, "window": "7s"}, "window: of an anomaly it is a multiple of 5s"),
         (S4, {"alert_type": "anomaly", "threshold": 1, "budget": 1}, "budget: of an anomaly, threshold says it"),
         (S4, {"alert_type": "anomaly", "threshold": 1, "condition": "<"}, "condition: an anomaly is one"),
         (S4, {"alert_type": "guess"}, "alert_type: "), (S4, {"name": ""}, "name: "),
