@@ -38,8 +38,8 @@ class Verdicts(NamedTuple):
 
 
 class Detector:
-    """Watches up to `limit` series, which are whatever ints the caller calls them. threshold: the bar for
-    the episodes of a new series.
+    """Watches up to `limit` series, which are whatever ints the caller calls them. threshold: the bar for the episodes
+    of a new series.
 
     Memory is taken as series come, ROW_BYTES each. A series beyond the limit is not watched: its points are counted in
     `unwatched`, and their score is nan.
@@ -73,7 +73,7 @@ class Detector:
         there = np.isfinite(values)
         rows = np.array([self._row(name, new) for name, new in zip(names, there.tolist(), strict=True)], np.int64)
         watched = rows >= 0
-        if there.all() and watched.all():
+        if there.all() and watched.all():  # as it mostly is
             return self._observe(rows, values, at)
         self.unwatched += int(np.count_nonzero(there & ~watched))
         moved, known = there & watched, rows[watched]

@@ -43,24 +43,27 @@ _ALL = np.full(ROWS, REFERENCES)
 class Distances(Rows):
     """fading: the sums, a row for each series and a column for each stretch; largest: the largest difference."""
 
-    __slots__ = ("_scratch", "fading", "largest")
-    columns = ("fading", "largest")
+    __slots__ = ("fading", "largest")
+    columns = __slots__
 
     def __init__(self, rows: int) -> None:
         self.fading = np.zeros((rows, REFERENCES))
         self.largest = np.zeros(rows)
-        self._scratch = np.empty((ROWS, REFERENCES * WIDTH))
 
     def update(self, rows: Ints, histories: Histories) -> Floats:
         """The distances after the newest value of each row; nan while there is too little past."""
-        parts = [self._update(rows[at : at + ROWS], histories) for at in range(0, len(rows), ROWS)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        found = np.empty(len(rows))
+        scratch = np.empty((min(len(rows), ROWS), REFERENCES * WIDTH))
+        for at in range(0, len(rows), ROWS):
+            some = rows[at : at + ROWS]
+            found[at : at + ROWS] = self._update(some, histories, scratch[: len(some)])
+        return found
 
-    def _update(self, rows: Ints, histories: Histories) -> Floats:
+    def _update(self, rows: Ints, histories: Histories, scratch: Floats) -> Floats:
         counts = histories.counts[rows]
         full = int(counts.min()) >= FULL
         known = _ALL[: len(rows)] if full else stretches(counts)
-        differences = self._differences(rows, known, histories)
+        differences = _differences(rows, known, histories, scratch)
         self._bound(rows, differences, histories)
         sums = self.fading[rows]
         sums *= _KEPT
@@ -90,24 +93,6 @@ class Distances(Rows):
         if (most > bound).any():
             np.minimum(differences, bound[:, None], out=differences)
 
-    def _differences(self, rows: Ints, known: Ints, histories: Histories) -> Floats:
-        """Per row and stretch, the smallest difference of the newest value to those of the stretch."""
-        scratch = self._scratch[: len(rows)]
-        values = histories.values
-        for at, (row, first, count) in enumerate(
-            zip(rows.tolist(), histories.first(rows).tolist(), known.tolist(), strict=True)
-        ):
-            used = count * WIDTH
-            past = values[row, first + NEAR : first + NEAR + used]
-            np.subtract(past, values[row, first], out=scratch[at, :used])
-            scratch[at, used:] = 0.0
-        np.abs(scratch, out=scratch)
-        early = scratch.reshape(len(rows), REFERENCES, WIDTH)
-        smallest = np.minimum(early[:, :, 0], early[:, :, 1])
-        for shift in range(2, WIDTH):
-            np.minimum(smallest, early[:, :, shift], out=smallest)
-        return smallest
-
     def likely(self, row: int, histories: Histories) -> tuple[float, float] | None:
         """Between which values the most similar stretches had the newest point; None while there is too little past."""
         usable = int(comparable(histories.counts[row : row + 1])[0])
@@ -127,6 +112,24 @@ def stretches(counts: Ints) -> Ints:
 def comparable(counts: Ints) -> Ints:
     """How many of them have enough points of their own."""
     return stretches(counts - LEAD * WIDTH)
+
+
+def _differences(rows: Ints, known: Ints, histories: Histories, scratch: Floats) -> Floats:
+    """Per row and stretch, the smallest difference of the newest value to those of the stretch. Overwrites scratch."""
+    values = histories.values
+    for at, (row, first, count) in enumerate(
+        zip(rows.tolist(), histories.first(rows).tolist(), known.tolist(), strict=True)
+    ):
+        used = count * WIDTH
+        past = values[row, first + NEAR : first + NEAR + used]
+        np.subtract(past, values[row, first], out=scratch[at, :used])
+        scratch[at, used:] = 0.0
+    np.abs(scratch, out=scratch)
+    early = scratch.reshape(len(rows), REFERENCES, WIDTH)
+    smallest = np.minimum(early[:, :, 0], early[:, :, 1])
+    for shift in range(2, WIDTH):
+        np.minimum(smallest, early[:, :, shift], out=smallest)
+    return smallest
 
 
 def _smallest(sums: Floats) -> Floats:
