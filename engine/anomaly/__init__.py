@@ -9,13 +9,15 @@
 - The distance says nothing by itself (it has the unit of the values). Its rank among the last 4,000 distances does:
   the score is -log10 of the share of them that are as large, so that 2 means "one point in a hundred". Every series is
   its own measure; nothing is tuned for one.
-- An episode begins where the score reaches THRESHOLD, and ends when it has been low for a while. It is one alarm.
+- An episode begins where the score reaches a bar, and ends when it has been low for a while. It is one alarm, good
+  enough for advice; which score to page at, `threshold_for` says by the false alarms that are put up with.
 
 Nearest neighbours and their conformal rank are those of Burnaev and Ishimtsev, "Conformalized density- and
 distance-based anomaly detection in time-series data", 2016; the fading and elastic comparison is ours.
 
 Everything is causal and a function of the points alone: the same points give the same scores, in whatever batches they
-come and wherever a snapshot was taken. A series costs about 20 µs a point and 47 KB.
+come and wherever a snapshot was taken. A series costs about 20 µs a point (100 where it
+comes alone) and 48 KB.
 """
 
 from engine.anomaly.budget import alarms_per_day, threshold_for

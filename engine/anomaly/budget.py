@@ -3,7 +3,7 @@
 On a series that does nothing new, a score of `s` is reached by one point in 10^s (engine.anomaly.rarity). Were the
 points independent, an alarm that is followed by a rest of REST points would come every 10^s + REST points. Large
 distances come in clumps, of which each is one alarm, so that there are fewer: the figures here are bounds. On noise of
-13 kinds (2.3 million points: white, autocorrelated, seasonal, counts, skewed, heavy tails, random walks) a tenth to a
+15 kinds (2.7 million points: white, autocorrelated, seasonal, counts, skewed, rare bursts, random walks) a tenth to a
 half of the bound is seen up to a score of 3. Beyond 3.6, where what is larger than the last 4,000 is extrapolated, the
 heaviest tails (Student's t with 3 degrees of freedom, lognormal) come to as much as the bound, the others to far less.
 """

@@ -11,11 +11,14 @@ from engine.anomaly.distance import Distances
 from engine.anomaly.episodes import PAST, THRESHOLD, Episode, Episodes
 from engine.anomaly.history import REFERENCES, ROOM, Histories, tame
 from engine.anomaly.rarity import MEMORY, Rarities
+from engine.anomaly.rows import longer
 from engine.anomaly.standing import Standing, typical
 from engine.model import Flags, Floats, Ints
 
 LIMIT = 1000
 """Series that are watched, by default."""
+FIRST_ROOM = 4
+"""Rows there is room for at first; then twice as many, and so on."""
 ROW_BYTES = 8 * ROOM + 8 * REFERENCES + 2 * MEMORY + 24 * PAST + 11 * 8
 """What a series costs."""
 
@@ -35,8 +38,8 @@ class Verdicts(NamedTuple):
 
 
 class Detector:
-    """Watches up to `limit` series, which are whatever ints the caller calls them. threshold: the bar for
-    the episodes of a new series.
+    """Watches up to `limit` series, which are whatever ints the caller calls them. threshold: the bar for the episodes
+    of a new series.
 
     Memory is taken as series come, ROW_BYTES each. A series beyond the limit is not watched: its points are counted in
     `unwatched`, and their score is nan.
@@ -45,13 +48,12 @@ class Detector:
     def __init__(self, limit: int = LIMIT, threshold: float = THRESHOLD) -> None:
         self.limit = limit
         self.unwatched = 0
-        self.histories = Histories(limit)
-        self.distances = Distances(limit)
-        self.rarities = Rarities(limit)
-        self.episodes = Episodes(limit, threshold)
-        self.scores, self.times = np.zeros(limit), np.zeros(limit, np.int64)
+        self.histories, self.distances, self.rarities = Histories(0), Distances(0), Rarities(0)
+        self.episodes = Episodes(0, threshold)
+        self.scores, self.times = np.zeros(0), np.zeros(0, np.int64)
         self.rows: dict[int, int] = {}
-        self._free = list(range(limit - 1, -1, -1))
+        self._free: list[int] = []
+        self._room = 0
 
     def __len__(self) -> int:
         """How many series are watched."""
@@ -71,19 +73,22 @@ class Detector:
         there = np.isfinite(values)
         rows = np.array([self._row(name, new) for name, new in zip(names, there.tolist(), strict=True)], np.int64)
         watched = rows >= 0
+        if there.all() and watched.all():  # as it mostly is
+            return self._observe(rows, values, at)
         self.unwatched += int(np.count_nonzero(there & ~watched))
+        moved, known = there & watched, rows[watched]
         scores, began = np.full(len(rows), np.nan), np.zeros(len(rows), np.bool_)
-        moved = there & watched
-        scores[moved], began[moved] = self._take(rows[moved], tame(values[moved]), at)
-        anomalous, peaks = np.zeros(len(rows), np.bool_), np.zeros(len(rows))
-        known = rows[watched]
-        going_on = self.episodes.going_on(known, self.histories.counts[known])
-        anomalous[watched] = going_on
-        peaks[watched] = np.where(going_on, self.episodes.peak(known), 0.0)
+        anomalous, peaks = began.copy(), np.zeros(len(rows))
+        scores[moved], _, began[moved], _ = self._observe(rows[moved], values[moved], at)
+        anomalous[watched], peaks[watched] = self._state(known)
         return Verdicts(scores, anomalous, began, peaks)
 
     def add(self, series: int) -> int:
-        """Gives a series that is not watched yet a row, of which there must be one."""
+        """Gives a row to a series that is not watched yet; -1 where `limit` are watched."""
+        if len(self.rows) >= self.limit:
+            return -1
+        if not self._free:
+            self._grow(min(max(2 * self._room, FIRST_ROOM), self.limit))
         row = self.rows[series] = self._free.pop()
         return row
 
@@ -127,13 +132,30 @@ class Detector:
     def _row(self, series: int, new: bool) -> int:
         """The row of a series; -1 for none. A new one begins with its first point."""
         row = self.rows.get(series, -1)
-        return self.add(series) if row < 0 and new and self._free else row
+        return self.add(series) if row < 0 and new else row
 
-    def _take(self, rows: Ints, values: Floats, at: int) -> tuple[Floats, Flags]:
-        self.histories.push(rows, values)
+    def _grow(self, rows: int) -> None:
+        for part in (self.histories, self.distances, self.rarities, self.episodes):
+            part.grow(rows)
+        self.scores, self.times = longer(self.scores, rows), longer(self.times, rows)
+        self._free = list(range(rows - 1, self._room - 1, -1))
+        self._room = rows
+
+    def _observe(self, rows: Ints, values: Floats, at: int) -> Verdicts:
+        """The same where each row has a point."""
+        self.histories.push(rows, tame(values))
         scores = self.rarities.scores(rows, self.distances.update(rows, self.histories))
         self.scores[rows], self.times[rows] = scores, at
-        return scores, self.episodes.step(rows, self.histories.counts[rows], scores, at)
+        began = self.episodes.step(rows, self.histories.counts[rows], scores, at)
+        anomalous, peaks = self._state(rows)
+        return Verdicts(scores, anomalous, began, peaks)
+
+    def _state(self, rows: Ints) -> tuple[Flags, Floats]:
+        """Which rows are in an episode, and how high it came."""
+        going_on = self.episodes.going_on(rows, self.histories.counts[rows])
+        if not going_on.any():
+            return going_on, np.zeros(len(rows))
+        return going_on, np.where(going_on, self.episodes.peak(rows), 0.0)
 
     def _standing(self, series: int, row: int, going_on: bool) -> Standing:
         newest = self.histories.newest(row)

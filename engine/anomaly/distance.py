@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from engine.anomaly.history import NEAR, REFERENCES, ROOM, WIDTH, Histories
+from engine.anomaly.history import NEAR, REACH, REFERENCES, ROOM, WIDTH, Histories
+from engine.anomaly.rows import Rows
 from engine.model import Floats, Ints
 
 FADE = 12.0
@@ -32,69 +33,65 @@ NOTHING = 1e-120
 ROWS = 16
 """Rows that are worked on together: their differences stay in the processor's cache."""
 
+FULL = REACH + LEAD * WIDTH
+"""Points after which there are as many stretches as there ever will be, and all can be compared with."""
+
 _KEPT = math.exp(-1 / FADE)
+_ALL = np.full(ROWS, REFERENCES)
 
 
-class Distances:
+class Distances(Rows):
     """fading: the sums, a row for each series and a column for each stretch; largest: the largest difference."""
 
-    __slots__ = ("_scratch", "fading", "largest")
+    __slots__ = ("fading", "largest")
+    columns = __slots__
 
     def __init__(self, rows: int) -> None:
         self.fading = np.zeros((rows, REFERENCES))
         self.largest = np.zeros(rows)
-        self._scratch = np.empty((ROWS, REFERENCES * WIDTH))
 
     def update(self, rows: Ints, histories: Histories) -> Floats:
         """The distances after the newest value of each row; nan while there is too little past."""
-        parts = [self._update(rows[at : at + ROWS], histories) for at in range(0, len(rows), ROWS)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        found = np.empty(len(rows))
+        scratch = np.empty((min(len(rows), ROWS), REFERENCES * WIDTH))
+        for at in range(0, len(rows), ROWS):
+            some = rows[at : at + ROWS]
+            found[at : at + ROWS] = self._update(some, histories, scratch[: len(some)])
+        return found
 
-    def _update(self, rows: Ints, histories: Histories) -> Floats:
-        known, usable = stretches(histories.counts[rows]), comparable(histories.counts[rows])
-        differences = self._differences(rows, known, histories)
-        largest = self.largest[rows]
-        most = differences.max(axis=1)
-        bound = GROWTH * np.where(largest > 0, largest, np.abs(self._before(rows, histories)))
-        bound[bound == 0] = np.inf
-        self.largest[rows] = np.maximum(largest * FORGETS, np.minimum(most, bound))
-        if (most > bound).any():
-            np.minimum(differences, bound[:, None], out=differences)
+    def _update(self, rows: Ints, histories: Histories, scratch: Floats) -> Floats:
+        counts = histories.counts[rows]
+        full = int(counts.min()) >= FULL
+        known = _ALL[: len(rows)] if full else stretches(counts)
+        differences = _differences(rows, known, histories, scratch)
+        self._bound(rows, differences, histories)
         sums = self.fading[rows]
         sums *= _KEPT
         sums += differences
         np.maximum(sums, NOTHING, out=sums)
         self.fading[rows] = sums
-        for at in np.flatnonzero(usable < REFERENCES).tolist():
-            self.fading[rows[at], known[at] :] = 0.0
-            sums[at, usable[at] :] = np.inf
+        usable = known if full else comparable(counts)
+        if not full:
+            for at in np.flatnonzero(usable < REFERENCES).tolist():
+                self.fading[rows[at], known[at] :] = 0.0
+                sums[at, usable[at] :] = np.inf
         nearest = _smallest(sums)
-        nearest[nearest < LEAST * self.largest[rows]] = 0.0
-        nearest[usable < FEWEST] = np.nan
+        nearest[nearest <= np.maximum(LEAST * self.largest[rows], NEAREST * NOTHING)] = 0.0
+        if not full:
+            nearest[usable < FEWEST] = np.nan
         return nearest
 
-    def _differences(self, rows: Ints, known: Ints, histories: Histories) -> Floats:
-        """Per row and stretch, the smallest difference of the newest value to those of the stretch."""
-        scratch = self._scratch[: len(rows)]
-        values = histories.values
-        for at, (row, first, count) in enumerate(
-            zip(rows.tolist(), histories.first[rows].tolist(), known.tolist(), strict=True)
-        ):
-            used = count * WIDTH
-            past = values[row, first + NEAR : first + NEAR + used]
-            np.subtract(past, values[row, first], out=scratch[at, :used])
-            scratch[at, used:] = 0.0
-        np.abs(scratch, out=scratch)
-        early = scratch.reshape(len(rows), REFERENCES, WIDTH)
-        smallest = np.minimum(early[:, :, 0], early[:, :, 1])
-        for shift in range(2, WIDTH):
-            np.minimum(smallest, early[:, :, shift], out=smallest)
-        return smallest
-
-    @staticmethod
-    def _before(rows: Ints, histories: Histories) -> Floats:
-        """The value before the newest one of each row."""
-        return histories.values[rows, np.minimum(histories.first[rows] + 1, ROOM - 1)]
+    def _bound(self, rows: Ints, differences: Floats, histories: Histories) -> None:
+        """Bounds the differences by the largest ones before, and remembers the largest."""
+        largest, most = self.largest[rows], differences.max(axis=1)
+        bound = GROWTH * largest
+        if not bound.all():
+            before = histories.values[rows, np.minimum(histories.first(rows) + 1, ROOM - 1)]
+            bound = np.where(bound > 0, bound, GROWTH * np.abs(before))
+            bound[bound == 0] = np.inf
+        self.largest[rows] = np.maximum(largest * FORGETS, np.minimum(most, bound))
+        if (most > bound).any():
+            np.minimum(differences, bound[:, None], out=differences)
 
     def likely(self, row: int, histories: Histories) -> tuple[float, float] | None:
         """Between which values the most similar stretches had the newest point; None while there is too little past."""
@@ -106,11 +103,6 @@ class Distances:
         values = histories.newest(row)[ages]
         return float(values.min()), float(values.max())
 
-    def clear(self, row: int) -> None:
-        """The row as it was when it was new."""
-        self.fading[row] = 0.0
-        self.largest[row] = 0.0
-
 
 def stretches(counts: Ints) -> Ints:
     """How many stretches of the past there are after so many points."""
@@ -120,6 +112,24 @@ def stretches(counts: Ints) -> Ints:
 def comparable(counts: Ints) -> Ints:
     """How many of them have enough points of their own."""
     return stretches(counts - LEAD * WIDTH)
+
+
+def _differences(rows: Ints, known: Ints, histories: Histories, scratch: Floats) -> Floats:
+    """Per row and stretch, the smallest difference of the newest value to those of the stretch. Overwrites scratch."""
+    values = histories.values
+    for at, (row, first, count) in enumerate(
+        zip(rows.tolist(), histories.first(rows).tolist(), known.tolist(), strict=True)
+    ):
+        used = count * WIDTH
+        past = values[row, first + NEAR : first + NEAR + used]
+        np.subtract(past, values[row, first], out=scratch[at, :used])
+        scratch[at, used:] = 0.0
+    np.abs(scratch, out=scratch)
+    early = scratch.reshape(len(rows), REFERENCES, WIDTH)
+    smallest = np.minimum(early[:, :, 0], early[:, :, 1])
+    for shift in range(2, WIDTH):
+        np.minimum(smallest, early[:, :, shift], out=smallest)
+    return smallest
 
 
 def _smallest(sums: Floats) -> Floats:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.anomaly.rows import Rows
 from engine.model import Flags, Floats, Ints
 
 THRESHOLD = 1.5
@@ -42,12 +43,13 @@ def bar(counts: Ints, threshold: float = THRESHOLD) -> Floats:
     return np.asarray(threshold + RISE * np.log10(np.minimum(np.maximum(counts, FROM), TO) / FROM))
 
 
-class Episodes:
+class Episodes(Rows):
     """threshold: the bar for a new series. began, alive, loud: the point, counted from 1, at which the newest episode
     began, at which it was last known to go on, and which was the last one that was not quiet (0: none yet).
     numbers: episodes so far. The last PAST are a ring in each row: begins, ends, peaks."""
 
     __slots__ = ("alive", "began", "begins", "ends", "loud", "numbers", "peaks", "threshold")
+    columns = __slots__[:-1]
 
     def __init__(self, rows: int, threshold: float = THRESHOLD) -> None:
         self.threshold = threshold
@@ -57,6 +59,13 @@ class Episodes:
 
     def step(self, rows: Ints, counts: Ints, scores: Floats, at: int) -> Flags:
         """One more point of each row; counts: which it is, at: when, ms. Which rows begin an episode with it."""
+        begins = np.zeros(len(rows), np.bool_)
+        hot = np.flatnonzero(scores >= min(QUIET, self.threshold))
+        if len(hot):  # nothing changes with the others
+            begins[hot] = self._step(rows[hot], counts[hot], scores[hot], at)
+        return begins
+
+    def _step(self, rows: Ints, counts: Ints, scores: Floats, at: int) -> Flags:
         began, loud, going_on = self.began[rows], self.loud[rows], self.going_on(rows, counts)
         rested = (began == 0) | ((counts - began >= REST) & (counts - loud >= CALM))
         rarer = ~going_on & (scores >= self.peak(rows) + RARER)
@@ -96,11 +105,6 @@ class Episodes:
             end = None if going_on and not back else int(self.ends[row, slot])
             found.append(Episode(int(self.begins[row, slot]), end, float(self.peaks[row, slot])))
         return found
-
-    def clear(self, row: int) -> None:
-        """The row as it was when it was new."""
-        for column in (self.began, self.alive, self.loud, self.numbers):
-            column[row] = 0
 
     def _slots(self, rows: Ints) -> Ints:
         return np.asarray((self.numbers[rows] - 1) % PAST)

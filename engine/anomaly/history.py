@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.anomaly.rows import Rows
 from engine.model import Floats, Ints
 
 NEAR = 28
@@ -25,36 +26,36 @@ def tame(values: Floats) -> Floats:
     return clipped
 
 
-class Histories:
-    """Rows of newest values. counts: points that each has had, kept or not; first: where its newest value lies."""
+class Histories(Rows):
+    """Rows of newest values. counts: points that each has had, kept or not; used: places of its room, from the end,
+    that are taken."""
 
-    __slots__ = ("counts", "first", "values")
+    __slots__ = ("counts", "used", "values")
+    columns = __slots__
 
     def __init__(self, rows: int) -> None:
         self.values = np.zeros((rows, ROOM))
-        self.first = np.full(rows, ROOM, np.int64)
-        self.counts = np.zeros(rows, np.int64)
+        self.used, self.counts = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
 
     def push(self, rows: Ints, values: Floats) -> None:
         """One more value of each of these rows."""
-        for row in rows[self.first[rows] == 0].tolist():
+        for row in rows[self.used[rows] == ROOM].tolist():
             self.values[row, ROOM - REACH + 1 :] = self.values[row, : REACH - 1]
-            self.first[row] = ROOM - REACH + 1
-        self.first[rows] -= 1
+            self.used[row] = REACH - 1
+        self.used[rows] += 1
         self.counts[rows] += 1
-        self.values[rows, self.first[rows]] = values
+        self.values[rows, ROOM - self.used[rows]] = values
+
+    def first(self, rows: Ints) -> Ints:
+        """Where the newest value of each row lies."""
+        return np.asarray(ROOM - self.used[rows])
 
     def newest(self, row: int) -> Floats:
         """The values that a row keeps, newest first: a view."""
-        first = int(self.first[row])
+        first = ROOM - int(self.used[row])
         return self.values[row, first : first + min(int(self.counts[row]), REACH)]
 
     def put(self, row: int, count: int, newest: Floats) -> None:
         """The inverse of `newest`, for a row that has had `count` points."""
-        self.first[row] = ROOM - len(newest)
         self.values[row, ROOM - len(newest) :] = newest
-        self.counts[row] = count
-
-    def clear(self, row: int) -> None:
-        """The row as it was when it was new."""
-        self.first[row], self.counts[row] = ROOM, 0
+        self.used[row], self.counts[row] = len(newest), count

@@ -18,6 +18,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.anomaly.rows import Rows
 from engine.model import Floats, Ints
 
 MEMORY = 4000
@@ -25,7 +26,9 @@ FEWEST, EVERY = 500, 100
 """Distances below which nothing is said of what lies beyond the largest, and after which the exponent is found anew."""
 TAIL = 10
 """The largest one in so many is the tail."""
-STEEPEST, MISTRUST = 8.0, 0.5
+STEEPEST, MISTRUST, UNKNOWN = 8.0, 0.5, 1.0
+"""Of the exponent: the bound, the part of the estimate that is taken, and what it is where hardly any distance is above
+0, so that there is nothing to estimate."""
 HIGHEST = 12.0
 """The highest score."""
 
@@ -48,11 +51,12 @@ def size(step: int) -> float:
     return float(_FLOAT.unpack(_INT.pack(step << _SHIFT))[0])
 
 
-class Rarities:
+class Rarities(Rows):
     """kept: the last distances, a ring in each row; counts: how many each has had; steepness: the exponent of its
     tail, 0 while it is not known."""
 
     __slots__ = ("counts", "kept", "steepness")
+    columns = __slots__
 
     def __init__(self, rows: int) -> None:
         self.kept = np.zeros((rows, MEMORY), np.uint16)
@@ -77,24 +81,20 @@ class Rarities:
         held = kept[:count] if count < MEMORY else kept
         larger = int(np.count_nonzero(held >= step))
         score = math.log10((1 + len(held)) / (1 + larger))
-        if not larger and self.steepness[row] > 0:
-            score += float(self.steepness[row]) * math.log10(size(int(step)) / size(int(held.max())))
+        if not larger and self.steepness[row] > 0 and (most := int(held.max())):
+            score += float(self.steepness[row]) * math.log10(size(int(step)) / size(most))
         kept[count % MEMORY] = step
         if count >= FEWEST and count % EVERY == 0:
             self.steepness[row] = steepness(held)
         return min(score, HIGHEST)
-
-    def clear(self, row: int) -> None:
-        """The row as it was when it was new."""
-        self.counts[row] = 0
-        self.steepness[row] = 0.0
 
 
 def steepness(held: NDArray[np.uint16]) -> float:
     """The exponent with which the share of distances falls beyond the largest of those held."""
     tail = len(held) // TAIL
     top = sizes(np.sort(np.partition(held, -tail - 1)[-tail - 1 :]))
-    if top[0] <= 0:
-        return STEEPEST
+    top = top[top > 0]
+    if len(top) <= FEWEST // TAIL:
+        return UNKNOWN
     spread = float(np.log(top[1:] / top[0]).mean())
     return min(STEEPEST, MISTRUST / spread) if spread > 0 else STEEPEST

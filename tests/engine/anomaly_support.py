@@ -96,7 +96,7 @@ def plain_distances(values: Floats) -> list[float | None]:
             found.append(None)
             continue
         nearest = sum(sorted(sums[:usable].tolist())[:NEAREST])
-        found.append(nearest if nearest >= LEAST * largest else 0.0)
+        found.append(nearest if nearest > max(LEAST * largest, NEAREST * NOTHING) else 0.0)
     return found
 
 

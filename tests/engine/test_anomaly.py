@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.anomaly import THRESHOLD, Detector, alarms_per_day, threshold_for
 from engine.anomaly.budget import LOWEST
 from engine.anomaly.episodes import CALM, FROM, QUIET, RARER, REST, TO, WARM, Episodes, bar
-from engine.anomaly.rarity import HIGHEST, MEMORY, Rarities
+from engine.anomaly.rarity import HIGHEST, MEMORY, UNKNOWN, Rarities
 from tests.engine.anomaly_support import FAULTS, NOISY, REGULAR, alarms, broken, plain_distances, plain_scores, quiet
 
 POINTS, AT = 1700, 1500
@@ -64,6 +64,16 @@ def test_a_budget_for_paging_is_kept_beyond_what_the_ranks_can_say() -> None:
         assert seen <= budget * days + 3 * np.sqrt(budget * days)
     scored = rarities.scores(rows, np.full(3, 1000.0))
     assert (scored >= 4.5).all(), "and what is far beyond is paged"
+
+
+def test_what_has_never_happened_is_as_rare_as_it_can_be_told_and_rarer_as_it_goes_on() -> None:
+    rarities, row = Rarities(1), np.array([0])
+    for _ in range(700):
+        assert rarities.scores(row, np.zeros(1))[0] == 0
+    first, more, less = (float(rarities.scores(row, np.array([distance]))[0]) for distance in (1.0, 2.0, 1.5))
+    assert first == pytest.approx(np.log10(701))
+    assert more == pytest.approx(np.log10(702) + UNKNOWN * np.log10(2))
+    assert less == pytest.approx(np.log10(703 / 2))
 
 
 @given(st.floats(1e-4, 50), st.floats(1, 1e5))

@@ -47,6 +47,16 @@ def test_scores_do_not_depend_on_batches_snapshots_or_order(data: st.DataObject)
             np.testing.assert_array_equal(scores, alone[part, at])
 
 
+def test_series_that_come_later_change_nothing_for_the_others() -> None:
+    values = table(240)
+    detector, few, many = Detector(50), np.arange(3), np.arange(17)
+    scores = [detector.observe(few, column[:3], at).scores for at, column in enumerate(values[:, :150].T)]
+    scores += [
+        detector.observe(many, np.resize(column, 17), at).scores[:3] for at, column in enumerate(values[:, 150:].T)
+    ]
+    np.testing.assert_array_equal(np.array(scores).T, alarms(values[:3])[0])
+
+
 def test_a_snapshot_goes_on_exactly_where_memory_is_full() -> None:
     values = table(4700)
     straight = Detector(4)
