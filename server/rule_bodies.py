@@ -153,7 +153,7 @@ class AlertMembers(AlertOptions):
     change_over: Duration | None = Field(None, description="of rate_of_change: back to what the value is compared with")
     relative: StrictBool | None = Field(None, description="of rate_of_change: in percent of that")
     budget: Annotated[Threshold, Field(ge=MIN_BUDGET, le=MAX_BUDGET)] | None = Field(
-        None, description="of anomaly: false alarms per series and day that are put up with; 0.02"
+        None, description="of anomaly: false alarms per series and day that are put up with; 0.2"
     )
 
 

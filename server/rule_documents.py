@@ -21,7 +21,7 @@ from server.rule_parts import OWN_LABELS, channels_of, inhibitors_of, labels_of,
 from server.rule_queries import query_of, refused
 
 MIN_REPEAT = UNITS["m"]
-BUDGET = 0.02
+BUDGET = 0.2
 ANOMALY_STEP = 5_000
 """ms, of the finest panes that are stored: the past that an anomaly is told by."""
 _COMPARING = (THRESHOLD, CHANGE)

@@ -16,7 +16,7 @@ from server.rule_bodies import AlertMembers
 
 SOURCES = ("metric_name", "query", "query_id")
 MAX_WINDOW = 31 * UNITS["d"]
-DEFAULT_WINDOW, ANOMALY_WINDOW = "5m", "1m"
+DEFAULT_WINDOW = "5m"
 OF_EACH = {">": "max", ">=": "max", "<": "min", "<=": "min", "==": "last", "!=": "last"}
 """What stands for the values that arrived together, where each arriving value counts by itself."""
 OF_EACH_RANGE = "1m"
@@ -96,7 +96,6 @@ def _complete(asked: dict[str, Any], body: AlertMembers, kind: str, each: bool) 
         window = body.no_data_after or window
     elif kind in (CHANGE, ANOMALY):
         asked.setdefault("aggregation", "count" if _is_of_events(asked) else "average")
-        window = ANOMALY_WINDOW if kind == ANOMALY else window
     asked.setdefault("time_range", window)
 
 

@@ -30,10 +30,11 @@ class Scorer:
         if step > rule.query.range:  # too long ago to be known so finely
             return np.full(values.shape, np.nan)
         groups, steps = values.shape
-        detector = self._detector = self._detector or Detector(max(1, groups))
+        if self._detector is None:
+            self._detector = Detector(max(1, groups))
         stride = max(1, rule.query.range // step)
         numbers, scores = np.arange(groups), np.full(values.shape, np.nan)
         for at in range(stride - 1, steps, stride):
-            found = scores_of(detector.observe(numbers, values[:, at], at * step))
+            found = scores_of(self._detector.observe(numbers, values[:, at], at * step))
             scores[:, at : at + stride] = found[:, None]
         return scores

@@ -135,10 +135,10 @@ def test_the_other_kinds() -> None:
         assert (rule.kind, rule.query.range, rule.silence_after, rule.each) == (NO_DATA, window, after, False)
         assert rule.critical is None and rule.query.aggregation == "count"
     odd = {"name": "o", "metric_name": "orders", "alert_type": "anomaly"}
-    usual = threshold_for(0.02, 1440)  # a point a minute
+    usual = threshold_for(0.2, 288)  # a point every five minutes
     assert (parse(odd).kind, parse(odd).critical, parse(odd).op) == (ANOMALY, usual, ">=")
-    assert parse(odd, budget=1).critical == threshold_for(1, 1440) < usual
-    assert parse(odd, threshold=3, condition=">", window="5m").critical == threshold_for(3, 288)
+    assert parse(odd, budget=1, window="1m").critical == threshold_for(1, 1440)
+    assert parse(odd, threshold=3, condition=">").critical == threshold_for(3, 288)
 
 
 def test_the_severity_warning_makes_the_threshold_one_of_warning() -> None:

@@ -50,7 +50,7 @@ export function When({ form, before, set, fault }: Part) {
           </label>
         </div>
       )}
-      {has(form, "budget") && <Field {...bind("budget")} label="False alarms put up with" hint="per series and day" placeholder="0.02" numeric short />}
+      {has(form, "budget") && <Field {...bind("budget")} label="False alarms put up with" hint="per series and day" placeholder="0.2" numeric short />}
       {form.alert_type === "no_data" && <Field {...bind("no_data_after")} label="No data for" options={SPANS} placeholder="5m" short />}
       <Field {...bind("for")} label="For" hint="How long it has to be so before anybody is told." options={MOMENTS} placeholder="at once" short />
       <details open={more} onToggle={(event) => showMore(event.currentTarget.open)}>
