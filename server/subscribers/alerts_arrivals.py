@@ -11,6 +11,7 @@ from engine.engine import Delivery, Engine
 from engine.kernels.grouping import group
 from engine.model import Flags, Floats, Ints
 
+SECOND = 1000
 _FOLD_AT = 65_536
 
 
@@ -28,6 +29,11 @@ class Arrived(NamedTuple):
         return Arrived(
             self.series[rows], self.least[rows], self.greatest[rows], self.first[rows], self.last[rows]
         )
+
+    @property
+    def columns(self) -> dict[str, Floats]:
+        """By the names of aggregations."""
+        return {"min": self.least, "max": self.greatest, "first": self.first, "last": self.last}
 
 
 NOTHING = Arrived(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
@@ -103,6 +109,22 @@ class Arrivals:
             return
         folded = fold(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
         self._parts, self._held = [folded], len(folded.series)
+
+
+def arrived_since(engine: Engine, position: int, begin: int, now: int) -> dict[int, Arrived] | None:
+    """What has come after a log position, of all metrics, by the end (ms, in (begin, now]) of the second it is of. None
+    where the newest raw samples do not reach back as far."""
+    rings = [(ring, ring.view()) for ring in (engine.newest, engine.newest_own)]
+    if any(not ring.is_whole and held.positions[0] > position for ring, held in rings):
+        return None
+    new = [held.positions > position for _, held in rings]
+    series, times, values = (
+        np.concatenate([column[rows] for column, rows in zip(columns, new, strict=True)])
+        for columns in zip(*((held.series.astype(np.int64), held.times, held.values) for _, held in rings), strict=True)
+    )
+    # What came late, or from a clock that is ahead, counts in the nearest second.
+    ends = np.clip(times // SECOND * SECOND + SECOND, begin + SECOND, now)
+    return {end: fold(series[ends == end], *[values[ends == end]] * 4) for end in np.unique(ends).tolist()}
 
 
 def fold(keys: Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:

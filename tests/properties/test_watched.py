@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.rules.model import CONDITION, ERROR, SILENT, Edge, Group, Readings, Rule
 from engine.rules.watched import Watched, ended
-from tests.rules_support import T0, VALUES, Naive, Seen, rule, rules, told
+from tests.rules_support import QUERY, T0, VALUES, Naive, Seen, rule, rules, told
 
 GROUPS: list[Group] = [(("host", name),) for name in "abcd"]
 seconds = st.lists(st.dictionaries(st.sampled_from(GROUPS), VALUES, max_size=4), min_size=1, max_size=25)
@@ -84,7 +85,8 @@ def test_groups_that_were_not_looked_at_stay_as_they_are(rule: Rule, stream: lis
 
 
 def test_silence_counts_only_after_its_time_and_not_while_nobody_listened() -> None:
-    watched = Watched(rule(silence_after=3000, on_no_data="fire"), {}, T0)
+    short = replace(QUERY, range=1000)
+    watched = Watched(rule(query=short, silence_after=4000, on_no_data="fire"), {}, T0)
     a, b = GROUPS[:2]
     kinds = []
     for second, values in enumerate([{a: 1.0, b: 1.0}, {b: 1.0}, {b: 1.0}, {b: 1.0}, {a: 1.0, b: 1.0}], 1):
