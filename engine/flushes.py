@@ -29,6 +29,7 @@ OWNER, BEGIN, DONE = "owner", "begin", "done"
 def take_marks(engine: Engine, marks: Sequence[Mark]) -> None:
     """Does what the marks of an entry say: of flushes, where the log is shared, and of alerts."""
     fence = engine.shared.fence if engine.shared is not None else 0
+    engine.book.news = []
     for mark in marks:
         if mark.kind == ALERT:
             engine.book.take(mark, fence)

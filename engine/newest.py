@@ -51,6 +51,11 @@ class Newest:
                 place["value"] = values[begin:end]
         self._written += n
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has let go of nothing yet."""
+        return self.forgotten == np.iinfo(np.int64).min
+
     def view(self) -> Raw:
         """All that is held, oldest first; a copy."""
         size = len(self._ring)

@@ -194,11 +194,13 @@ class Alerting:
         if self.alerts is not None:
             self.alerts.changed(rule_id)
 
-    def _shown(self, rule_id: str) -> Shown | None:
+    def _shown(self, rule_id: str) -> Shown:
         rule, alerts = self._rules().get(rule_id), self._documents.alerts
-        if rule is None:
-            return None
-        return Shown(alerts.shown(alerts.find(rule_id), self.book, self.readings(rule_id)), rule.query.name)
+        try:
+            document = alerts.shown(alerts.find(rule_id), self.book, self.readings(rule_id))
+        except ApiError:  # it has been deleted; that it is over is told all the same
+            document = {"id": rule_id}
+        return Shown(document, rule.query.name if rule is not None else "")
 
     def _values(self, rule_id: str) -> Mapping[Group, float]:
         watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None

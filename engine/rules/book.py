@@ -10,20 +10,21 @@ whatever ends one. Each mark is a command, JSON with a member `do`:
     held     nothing is sent now, and why
     ack      somebody has seen an incident; it is not repeated
     snooze   nothing is told of it until `until`; 0 ends that
-    looked   all rules have been evaluated up to `at`
+    looked   all rules have been evaluated up to `at`; see Book.looked
 
-The last two may come from any process, the others count only under the fence of the log's owner.
+What people do, `ack` and `snooze`, may come from any process, the rest counts only under the fence of the log's owner.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from engine.model import Mark
+from engine.rules.history import History
 from engine.rules.model import (
     CHANGED,
     FIRED,
@@ -38,18 +39,20 @@ from engine.rules.model import (
     State,
 )
 from engine.rules.saved import (
-    incident_members,
+    Texts,
+    incident_text,
     read_edge,
-    read_episode,
     read_group,
     read_incident,
     read_state,
     state_members,
+    states_text,
 )
 
 ALERT = "alert"
 """The kind of the marks."""
-MAX_EPISODES, MAX_EPISODES_OF_A_RULE = 5_000, 200
+MAX_TRIGGERED = 10_000
+"""Rules of which it is known when they fired last."""
 MAX_RECORDS = 2_000
 MAX_CHANGES = 50
 """Of an incident, the newest are kept."""
@@ -57,7 +60,10 @@ MAX_CLOSED = 500
 """Incidents kept after all is said of them."""
 MAX_UNTOLD = 20
 """Closed incidents of one rule that still wait to be told; the oldest are given up then."""
+REPEATED = "repeat"
 _ANYBODY = frozenset({"ack", "snooze"})
+_STATES, _INCIDENT, _RECORDS = "states", "incident", "records"
+"""What is written as one text, the first two with the id of whose it is."""
 
 
 class Record(NamedTuple):
@@ -74,6 +80,15 @@ class Record(NamedTuple):
     tries: int
 
 
+class News(NamedTuple):
+    """What all who watch are told. kind: firing, level, resolved or repeat; at: ms."""
+
+    kind: str
+    at: int
+    incident: Incident
+    episode: Episode
+
+
 class Book:
     """All alerts. Times are ms of the log."""
 
@@ -85,17 +100,17 @@ class Book:
         self.closed: deque[Incident] = deque(maxlen=MAX_CLOSED)
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
         self.triggered: dict[str, int] = {}
-        """Per rule, when it last began to fire, or was repeated."""
-        self.edged: dict[str, int] = {}
-        """Per rule, ms of the newest edge."""
-        self.looked = 0
-        """Up to when all rules have been evaluated, nearly."""
+        """Per rule, when it last began to fire, or was repeated; the newest last."""
+        self.looked = self.reached = self.listening = 0
+        """Up to when, ms, all rules have been evaluated at least; the log position up to which all that had arrived was
+        looked at then; and since when, ms, nobody has been away, 0 for as long as anybody knows."""
         self.version = 0
-        """Moves with each command that changed something."""
-        self._episodes: dict[str, deque[Episode]] = {}
-        self._held = 0
+        """Moves with each command but `looked`."""
+        self.news: list[News] = []
+        """What the newest entry has brought."""
+        self._history = History()
         self._open: dict[str, Incident] = {}
-        self._saved = (-1, b"")
+        self._texts = Texts()
 
     # reading
 
@@ -105,7 +120,7 @@ class Book:
 
     def episodes(self, rule: str) -> list[Episode]:
         """Of a rule, newest first, as far as they are kept."""
-        return list(reversed(self._episodes.get(rule, ())))
+        return self._history.of(rule)
 
     def open(self, rule: str) -> Incident | None:
         """The incident of a rule that goes on."""
@@ -132,27 +147,30 @@ class Book:
         command = json.loads(mark.text)
         do = command.pop("do")
         if do in _COMMANDS and (mark.fence == fence or do in _ANYBODY):
-            self.version += 1
+            self.version += do != "looked"
             _COMMANDS[do](self, **command)
 
     def _edges(self, rule: str, channels: list[str], edges: list[Any], why: str = "") -> None:
         states = self.alerts.setdefault(rule, {})
-        read = [read_edge(each) for each in edges]
-        # An incident goes on where one alert ends at the moment at which another begins.
-        for edge in sorted(read, key=lambda edge: edge.kind == RESOLVED):
-            if (
-                states.get(edge.group, QUIET).status == edge.state.status == INACTIVE
-                or states.get(edge.group) == edge.state
-            ):
+        fresh = []
+        for edge in map(read_edge, edges):
+            before = states.get(edge.group, QUIET)
+            if before.status == edge.state.status == INACTIVE or before == edge.state:
                 continue  # the mark has been written twice
             if edge.state.status == INACTIVE:
                 states.pop(edge.group, None)
             else:
                 states[edge.group] = edge.state
-            self._tell(rule, channels, edge, why)
-            self.edged[rule] = max(edge.at, self.edged.get(rule, 0))
+            fresh.append(edge)
         if not states:
             del self.alerts[rule]
+        # An incident goes on where one alert ends at the moment at which another begins.
+        for edge in sorted(fresh, key=lambda edge: edge.kind == RESOLVED):
+            self._tell(rule, channels, edge, why)
+        self._texts.changed((_STATES, rule))
+        self._history.changed(rule)
+        if (incident := self._open.get(rule)) is not None and fresh:
+            self._settle(incident, fresh[-1].at)
 
     def _tell(self, rule: str, channels: list[str], edge: Edge, why: str) -> None:
         incident = self._open.get(rule)
@@ -160,21 +178,33 @@ class Book:
             if incident is None:
                 incident = self._begin(rule, channels, edge.at)
             self._fire(incident, edge)
-            self.triggered[rule] = edge.at
-        elif incident is None or (episode := incident.episodes.get(edge.group)) is None:
+            self._trigger(rule, edge.at)
+        elif incident is None or (episode := incident.episodes.get(edge.group)) is None or episode.resolved is not None:
             return
         else:
             _follow(episode, edge, why)
-        incident.level = max((each.level for each in incident.firing), default=0)
-        incident.worst = max(incident.worst, incident.level)
+        incident.worst = max(incident.worst, edge.state.level)
         if edge.kind in (FIRED, CHANGED, RESOLVED):
             incident.revision += 1
             incident.changes.append((incident.revision, edge.at, edge.group, edge.kind))
             del incident.changes[:-MAX_CHANGES]
-        if edge.kind == RESOLVED and not incident.firing:
-            incident.closed = edge.at
-            del self._open[rule]
+            self.news.append(News(edge.kind, edge.at, incident, incident.episodes[edge.group]))
+
+    def _settle(self, incident: Incident, at: int) -> None:
+        """What follows of all that happened at one moment."""
+        self._texts.changed((_INCIDENT, incident.id))
+        firing = incident.firing
+        incident.level = max((each.level for each in firing), default=0)
+        if not firing:
+            incident.closed = at
+            del self._open[incident.rule]
             self._let_go(incident)
+
+    def _trigger(self, rule: str, at: int) -> None:
+        self.triggered.pop(rule, None)
+        self.triggered[rule] = at
+        if len(self.triggered) > MAX_TRIGGERED:
+            del self.triggered[next(iter(self.triggered))]
 
     def _begin(self, rule: str, channels: list[str], at: int) -> Incident:
         incident = Incident(f"incident_{rule.removeprefix('alert_')}_{at}", rule, at)
@@ -195,15 +225,7 @@ class Book:
             min((since for since in state.since if since), default=edge.at), edge.at, state.cause, state.level,
             state.value, state.peak, state.peak_at,
         )  # fmt: skip
-        kept = self._episodes.setdefault(incident.rule, deque())
-        kept.append(episode)
-        self._held += 1
-        if len(kept) > MAX_EPISODES_OF_A_RULE:
-            kept.popleft()
-            self._held -= 1
-        elif self._held > MAX_EPISODES:
-            max(self._episodes.values(), key=len).popleft()
-            self._held -= 1
+        self._history.add(episode)
 
     def _let_go(self, incident: Incident) -> None:
         """Nothing is left to be said of it."""
@@ -215,13 +237,14 @@ class Book:
         self, incident: str, channel: str, at: int, kind: str, message: str, revision: int, ids: dict[str, str],
         tries: int, last: bool,
     ) -> None:  # fmt: skip
-        found = self.incidents.get(incident)
+        found = self._changing(incident)
         if found is None:
             return
         found.deliveries[channel] = Delivery(max(revision, 1), at, last, ids)
-        if kind == "repeat":
-            self.triggered[found.rule] = at
-        self.records.append(Record(at, incident, found.rule, channel, kind, "sent", "", message, tries))
+        if kind == REPEATED:
+            self._trigger(found.rule, at)
+            self.news += [News(REPEATED, at, found, each) for each in found.firing[:1]]
+        self._record(Record(at, incident, found.rule, channel, kind, "sent", "", message, tries))
         self._let_go(found)
 
     def _failed(
@@ -229,7 +252,7 @@ class Book:
         tries: int = 0,
     ) -> None:  # fmt: skip
         """retry: None gives up what was to be said; a later change of the incident is told all the same."""
-        found = self.incidents.get(incident)
+        found = self._changing(incident)
         if found is None:
             return
         delivery = found.deliveries.setdefault(channel, Delivery())
@@ -238,62 +261,73 @@ class Book:
         if retry is None:
             outcome, delivery.told, delivery.at, delivery.tries = "gave_up", max(found.revision, 1), at, 0
             delivery.ended = found.closed is not None
-        self.records.append(Record(at, incident, found.rule, channel, kind, outcome, reason, message, tries))
+        self._record(Record(at, incident, found.rule, channel, kind, outcome, reason, message, tries))
         self._let_go(found)
 
     def _hold(self, incident: str, channel: str, at: int, why: str, ended: bool) -> None:
-        found = self.incidents.get(incident)
+        found = self._changing(incident)
         if found is None:
             return
         delivery = found.deliveries.setdefault(channel, Delivery())
         delivery.held, delivery.ended = why, ended
         if why:
-            self.records.append(Record(at, incident, found.rule, channel, "", "held", why, "", 0))
+            self._record(Record(at, incident, found.rule, channel, "", "held", why, "", 0))
         self._let_go(found)
 
     def _acknowledge(self, incident: str, who: str) -> None:
-        if (found := self.incidents.get(incident)) is not None:
+        if (found := self._changing(incident)) is not None:
             found.acknowledged = who
             found.revision += 1
 
     def _snooze(self, incident: str, who: str, until: int) -> None:
-        if (found := self.incidents.get(incident)) is not None:
+        if (found := self._changing(incident)) is not None:
             found.snoozed = until
 
-    def _looked(self, at: int) -> None:
-        self.looked = max(self.looked, at)
+    def _looked(self, at: int, position: int, since: int) -> None:
+        self.looked, self.reached, self.listening = at, position, since
+
+    def _changing(self, incident: str) -> Incident | None:
+        """An incident that is about to change."""
+        self._texts.changed((_INCIDENT, incident))
+        return self.incidents.get(incident)
+
+    def _record(self, record: Record) -> None:
+        self.records.append(record)
+        self._texts.changed(_RECORDS)
 
     # keeping
 
     def save(self) -> bytes:
         """All of it, as JSON."""
-        if self._saved[0] == self.version:
-            return self._saved[1]
-        told = {
-            "alerts": {
-                rule: [[group, state_members(state)] for group, state in states.items()]
-                for rule, states in self.alerts.items()
-            },
-            "incidents": [incident_members(each) for each in (*self.closed, *self.incidents.values())],
-            "episodes": {rule: [asdict(each) for each in kept] for rule, kept in self._episodes.items()},
-            "records": list(self.records), "triggered": self.triggered, "version": self.version, "looked": self.looked,
-            "edged": self.edged,
+        of = self._texts.of
+        alerts = {
+            rule: of((_STATES, rule), partial(states_text, states)) for rule, states in self.alerts.items()
         }  # fmt: skip
-        self._saved = self.version, json.dumps(told, separators=(",", ":")).encode()
-        return self._saved[1]
+        incidents = [
+            of((_INCIDENT, each.id), partial(incident_text, each))
+            for each in (*self.closed, *self.incidents.values())
+        ]  # fmt: skip
+        records = of(_RECORDS, lambda: json.dumps(list(self.records), separators=(",", ":")))
+        self._texts.written()
+        rest = {
+            "triggered": self.triggered, "version": self.version, "looked": self.looked, "reached": self.reached,
+            "listening": self.listening,
+        }  # fmt: skip
+        parts = {"alerts": _object(alerts), "incidents": f"[{','.join(incidents)}]"}
+        parts |= {"episodes": _object(self._history.text()), "records": records}
+        parts |= {name: json.dumps(value) for name, value in rest.items()}
+        return _object(parts).encode()
 
     def restore(self, data: bytes) -> None:
         """The inverse of `save`, on a new book."""
         told = json.loads(data)
-        self.version, self.triggered, self.looked = told["version"], told["triggered"], told["looked"]
-        self.edged = told["edged"]
+        self.version, self.triggered = told["version"], told["triggered"]
+        self._looked(told["looked"], told["reached"], told["listening"])
         self.records.extend(Record(*each) for each in told["records"])
         for rule, states in told["alerts"].items():
             self.alerts[rule] = {read_group(group): read_state(state) for group, state in states}
         by_id: dict[str, Episode] = {}
-        for rule, kept in told["episodes"].items():
-            self._episodes[rule] = deque(read_episode(each, by_id) for each in kept)
-            self._held += len(kept)
+        self._history.restore(told["episodes"], by_id)
         for each in told["incidents"]:
             incident = read_incident(each, by_id)
             if incident.closed is not None and all(delivery.ended for delivery in incident.deliveries.values()):
@@ -326,6 +360,11 @@ def edges_of(mark: Mark) -> Iterator[tuple[str, Edge]]:
     if mark.kind == ALERT and mark.text.startswith('{"do":"edges"'):
         told = json.loads(mark.text)
         yield from ((told["rule"], read_edge(each)) for each in told["edges"])
+
+
+def _object(members: Mapping[str, str]) -> str:
+    """A JSON object of members that are JSON already."""
+    return "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}"
 
 
 def _follow(episode: Episode, edge: Edge, why: str) -> None:

@@ -1,15 +1,23 @@
-"""The values of alerting as JSON has them, read back."""
+"""The values of alerting as JSON has them, read back; and the texts of those that have not changed since."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import json
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from engine.rules.model import Delivery, Edge, Episode, Group, Incident, State
 
-state_members = attrgetter(*(member.name for member in fields(State)))
-"""The members of a state, in order. `astuple` would copy each of them, which is most of what an edge would cost."""
+
+def _members(of: type) -> Callable[[Any], tuple[Any, ...]]:
+    """Gives the members of an object, in order. `astuple` would copy each of them, which is most of what it costs."""
+    return attrgetter(*(member.name for member in fields(of)))
+
+
+state_members, _episode_members, _delivery_members = _members(State), _members(Episode), _members(Delivery)
+_incident_members = _members(Incident)
 
 
 def read_group(read: Any) -> Group:
@@ -27,22 +35,64 @@ def read_edge(read: Any) -> Edge:
     return Edge(read_group(group), kind, at, read_state(state))
 
 
-def read_episode(read: dict[str, Any], by_id: dict[str, Episode]) -> Episode:
+def episodes_text(episodes: Iterable[Episode]) -> str:
+    return _text([_episode_members(each) for each in episodes])
+
+
+def read_episode(read: Any, by_id: dict[str, Episode]) -> Episode:
     """The same object for the same episode, wherever it is referred to."""
-    known = by_id.get(read["id"])
+    id, rule, group, *rest = read
+    known = by_id.get(id)
     if known is None:
-        known = by_id[read["id"]] = Episode(**{**read, "group": read_group(read["group"])})
+        known = by_id[id] = Episode(id, rule, read_group(group), *rest)
     return known
 
 
-def incident_members(incident: Incident) -> dict[str, Any]:
-    episodes = [asdict(each) for each in incident.episodes.values()]
-    return {**asdict(incident), "episodes": episodes}
+def incident_text(incident: Incident) -> str:
+    plain = {
+        "episodes": [_episode_members(each) for each in incident.episodes.values()],
+        "deliveries": {channel: _delivery_members(each) for channel, each in incident.deliveries.items()},
+    }
+    return _text({**dict(zip(_INCIDENT, _incident_members(incident), strict=True)), **plain})
 
 
 def read_incident(read: dict[str, Any], by_id: dict[str, Episode]) -> Incident:
     episodes = [read_episode(each, by_id) for each in read["episodes"]]
-    deliveries = {channel: Delivery(**each) for channel, each in read["deliveries"].items()}
+    deliveries = {channel: Delivery(*each) for channel, each in read["deliveries"].items()}
     changes = [(revision, at, read_group(group), kind) for revision, at, group, kind in read["changes"]]
     told = {"episodes": {each.group: each for each in episodes}, "deliveries": deliveries, "changes": changes}
     return Incident(**{**read, **told})
+
+
+def states_text(states: dict[Group, State]) -> str:
+    return _text([(group, state_members(state)) for group, state in states.items()])
+
+
+class Texts:
+    """JSON of parts that are written again and again, of which few change in between."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, str] = {}
+        self._used: dict[Hashable, str] = {}
+
+    def of(self, key: Hashable, write: Callable[[], str]) -> str:
+        """The text of a part, written only where it has changed."""
+        text = self._known.get(key)
+        self._used[key] = text = write() if text is None else text
+        return text
+
+    def changed(self, *keys: Hashable) -> None:
+        """Parts are not what they were."""
+        for key in keys:
+            self._known.pop(key, None)
+
+    def written(self) -> None:
+        """All has been written: forgets the parts that are no more."""
+        self._known, self._used = self._used, {}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+_INCIDENT = tuple(member.name for member in fields(Incident))

@@ -19,6 +19,7 @@ from engine.rules.model import (
     ERROR,
     FIRING,
     INACTIVE,
+    NO_DATA,
     OK,
     QUIET,
     RESOLVED,
@@ -57,6 +58,11 @@ class Watched:
         self._groups: list[Group] = []
         self._seen = np.empty(0, _SEEN)
         self._due: dict[Group, int] = {}
+        # A window is empty only when it is over; of arriving values silence begins with the last of them.
+        span = rule.silence_after or rule.query.range
+        over = 0 if rule.each else span if rule.kind == NO_DATA else rule.query.range
+        self.span = max(over, span)
+        """ms of silence that say something."""
         self._is_whole = self.states.get((), QUIET).cause == ERROR
         """Whether the group () stands for the rule itself, whose query has failed."""
         self._add(list(self.states))
@@ -95,6 +101,8 @@ class Watched:
         self._seen["with_data"][new["cause"] == CONDITION] = at
         looked = np.full(len(new), not partly or self.rule.each or bool(readings.error))
         looked[rows] = True
+        if self.rule.each and self.rule.silence_after is not None:  # of those from which nothing has come, too
+            looked |= new["cause"] == SILENT
         looked &= (new["cause"] != SILENT) | self._long_enough(at)
         if self._is_whole and not readings.error and (whole := self._number.get(())) is not None:  # that error is over
             new["up"][whole], new["hold"][whole], looked[whole] = OK, OK, True
@@ -105,9 +113,7 @@ class Watched:
 
     def know(self, groups: Sequence[Group]) -> None:
         """These have had data before; their silence counts from now on."""
-        added = [group for group in groups if group not in self._number]
-        self._add(added)
-        self._seen["with_data"][len(self._seen) - len(added) :] += self.rule.query.range
+        self._add([group for group in groups if group not in self._number])
 
     def _long_enough(self, at: int) -> Flags:
         """Of which groups silence has lasted so long that it says something."""

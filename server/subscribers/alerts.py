@@ -15,18 +15,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from engine.engine import Delivery, Engine
 from engine.model import Applied, Entry, Mark
 from engine.rules.book import command, edges
-from engine.rules.model import NO_DATA, Edge, Readings, Rule
+from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, State
 from engine.rules.watched import Watched, ended
 from server.effort import Effort
 from server.errors import ApiError
 from server.log import LogError
-from server.subscribers.alerts_arrivals import Arrivals, Arrived
+from server.subscribers.alerts_arrivals import NOTHING, Arrivals, Arrived, arrived_since
 from server.subscribers.alerts_readings import Readers
 
 logger = logging.getLogger("streamgauge.alerts")
@@ -35,7 +36,8 @@ SECOND = 1000
 ONE_FACTOR, ALL_FACTOR = 20, 4
 """One rule may take one part in so many of the time, all together one in so many; beyond that it is seldomer."""
 SAY_EVERY = 10_000
-"""ms between marks that say up to when all has been looked at."""
+"""ms between marks that say up to when all has been looked at, at most. They come along with whatever is decided, and
+with what has arrived for rules that look at each value: of that nothing else would tell what has been looked at."""
 MAX_BEFORE = 60
 """Seconds that are looked at again after a start, at most: those of the open panes."""
 GAP = 10_000
@@ -44,7 +46,10 @@ EDGES_PER_MARK = 500
 MARGIN = 0.02
 """Seconds after the end of a second at which somebody else may have said that it is over."""
 RETRY_SECONDS = 1.0
+BREATH_SECONDS = 0.005
+"""Of work, after which others have a turn."""
 GONE = "the alert was deleted or turned off"
+CHANGED = "the alert asks something else now"
 
 Name = tuple[str, str]
 """("metric" or "event", its name)."""
@@ -76,6 +81,9 @@ class Alerts:
         self._recalled: set[str] = set()
         """Rules about silence that know whom they have heard of before."""
         self._said = 0
+        self._listening = 0
+        """Since when, ms, nobody has been away; 0 for as long as anybody knows. Silence before says nothing."""
+        self._breathed = 0.0
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
@@ -124,18 +132,18 @@ class Alerts:
     async def evaluate(self) -> None:
         """Evaluates all rules as of now; returns when what has changed is in the log and applied."""
         at = max(self._engine.stamp // SECOND * SECOND, self._evaluated)
-        marks = self._follow_rules(at)
-        arrived, news = self._arrivals.take(), self._arrivals.take_names()
         if at - self._evaluated > GAP:
-            self._be_blind(at)
+            self._listening = at
         self._evaluated = at
+        marks = self._follow_rules(at)
+        arrived, news, position = self._arrivals.take(), self._arrivals.take_names(), self._engine.position
         begun = self.seconds
         for watched in list(self.watched.values()):
             marks += await self._attend(watched, at, arrived, news)
+            await self._breathe()
         self._rest = at + int((self.seconds - begun) * ALL_FACTOR * SECOND)
-        if self.watched and at - self._said >= SAY_EVERY:
-            self._said = at
-            marks.append(command("looked", self._fence, at=at))
+        if marks or len(arrived.series) or (self.watched and at - self._said >= SAY_EVERY):
+            marks.append(self._looked(at, position))
         await self._write(marks)
 
     async def _attend(self, watched: Watched, at: int, arrived: Arrived, news: set[Name]) -> list[Mark]:
@@ -151,31 +159,38 @@ class Alerts:
 
     async def _evaluate(self, watched: Watched, at: int, arrived: Arrived | None, news: bool) -> list[Mark]:
         rule, effort = watched.rule, Effort()
-        if rule.kind == NO_DATA and rule.id not in self._recalled:
-            self._recalled.add(rule.id)
-            watched.know(await self._readers.known(rule, at))
+        if (rule.kind == NO_DATA or rule.on_no_data == FIRE) and rule.id not in self._recalled:
+            known = await self._readers.known(rule, at)
+            watched.know(known or [])
+            self._recalled |= {rule.id} if known is not None else set()
+        watched.blind = self._listening + watched.span if self._listening else 0
         readings = await self._readers.read(rule, at, arrived, news)
         if readings is None:  # nothing is new, but time goes on
-            changes = watched.take(Readings(at, [], np.empty(0), np.empty(0, np.int8)), partly=True)
+            changes = watched.take(Readings(at, [], np.empty(0), np.empty(0, np.int8), watched.over), partly=True)
         else:
             changes = watched.take(readings, partly=rule.each)
         self._next[rule.id] = at + int(effort.seconds * ONE_FACTOR * SECOND)
         self.seconds += effort.seconds
         self.evaluations += 1
-        return self._marks(rule, changes)
+        return self._marks(rule.id, rule.channels, changes)
 
-    def _marks(self, rule: Rule, changes: Sequence[Edge], why: str = "") -> list[Mark]:
-        parts = (changes[at : at + EDGES_PER_MARK] for at in range(0, len(changes), EDGES_PER_MARK))
-        return [edges(rule.id, rule.channels, part, self._fence, why) for part in parts]
+    def _marks(self, rule: str, channels: Sequence[str], changes: Sequence[Edge], why: str = "") -> list[Mark]:
+        # As in the book, so that an incident goes on even where its edges are in several marks.
+        ordered = sorted(changes, key=lambda edge: edge.kind == RESOLVED)
+        parts = (ordered[at : at + EDGES_PER_MARK] for at in range(0, len(ordered), EDGES_PER_MARK))
+        return [edges(rule, channels, part, self._fence, why) for part in parts]
+
+    def _looked(self, at: int, position: int) -> Mark:
+        self._said = at
+        return command("looked", self._fence, at=at, position=position, since=self._listening)
 
     def _follow_rules(self, at: int) -> list[Mark]:
-        """Begins with new rules, and ends the alerts of those that are off or gone."""
+        """Begins with new rules, and ends the alerts of those that are off or gone, or that ask something else now."""
         rules = {id: rule for id, rule in self._rules().items() if rule.enabled}
         marks: list[Mark] = []
         for id in [id for id in {*self.watched, *self._engine.book.alerts} if id not in rules]:
             watched = self.watched.pop(id, None)
-            states = watched.states if watched is not None else self._engine.book.states(id)
-            marks += [edges(id, (), ended(states, at), self._fence, GONE)] if states else []
+            marks += self._end(id, watched.states if watched is not None else self._engine.book.states(id), at, GONE)
             self._readers.forget(id)
             self._recalled.discard(id)
             self._next.pop(id, None)
@@ -184,29 +199,43 @@ class Alerts:
             known = self.watched.get(id)
             if known is None or known.rule is not rule:
                 states = self._engine.book.states(id) if known is None else known.states
+                if known is not None and _question(known.rule) != _question(rule):
+                    marks, states = marks + self._end(id, states, at, CHANGED), {}
                 self.watched[id] = Watched(rule, states, at)
                 self._recalled.discard(id)
+                self._said = 0  # what was before it does not count for it, after a start either
         self._arrivals.watch({each.query.name for each in rules.values() if each.each})
         return marks
 
-    def _be_blind(self, at: int) -> None:
-        """Nobody has listened: silence says nothing until a window is full again."""
-        for watched in self.watched.values():
-            watched.blind = at + max(watched.rule.query.range, watched.rule.silence_after or 0)
+    def _end(self, rule: str, states: Mapping[Group, State], at: int, why: str) -> list[Mark]:
+        return self._marks(rule, (), ended(states, at), why)
 
     async def look_back(self) -> None:
-        """The seconds to which whoever evaluated before may not have come."""
+        """The seconds to which whoever evaluated before may not have come. What comes of them is written at once: who
+        is killed meanwhile has not begun with them."""
+        if not self._engine.stamp:  # nothing has ever come
+            self._follow_rules(0)
+            return
         # What has come within the newest second may not have been looked at, so it is looked at whole.
-        now, looked = -(-self._engine.stamp // SECOND) * SECOND, self._engine.book.looked
-        begin = max(looked, now - MAX_BEFORE * SECOND)
-        await self._write(self._follow_rules(begin))
-        for at in range(begin + SECOND, now + SECOND, SECOND):
-            marks = []
+        book, now, position = self._engine.book, -(-self._engine.stamp // SECOND) * SECOND, self._engine.position
+        begin = max(min(book.looked, now - SECOND), now - MAX_BEFORE * SECOND)
+        self._listening = book.listening
+        marks = self._follow_rules(begin)
+        missed = arrived_since(self._engine, book.reached, begin, now) if book.looked else None
+        for at in range(begin, now + SECOND, SECOND):  # once more at the beginning, to know which groups there were
+            arrived = NOTHING if at == begin else missed.get(at, NOTHING) if missed is not None else None
             for watched in list(self.watched.values()):
-                if at > self._engine.book.edged.get(watched.rule.id, 0):
-                    marks += await self._evaluate(watched, at, None, True)
-            await self._write(marks)
+                marks += await self._evaluate(watched, at, arrived, True)
+                await self._breathe()
         self._evaluated = now
+        if self.watched or marks:
+            await self._write([*marks, self._looked(now, position)])
+
+    async def _breathe(self) -> None:
+        """Lets others have their turn, every now and then."""
+        if self.seconds - self._breathed >= BREATH_SECONDS:
+            self._breathed = self.seconds
+            await asyncio.sleep(0)
 
     async def _write(self, marks: list[Mark]) -> None:
         """Again and again until the log takes them: the book ignores what it has already."""
@@ -217,3 +246,8 @@ class Alerts:
             except (LogError, ApiError) as error:
                 logger.error("what alerts have come to is not in the log yet, trying again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def _question(rule: Rule) -> tuple[Any, ...]:
+    """What a rule asks: where that is another, its alerts are about something else."""
+    return rule.kind, rule.each, rule.query, rule.over, rule.relative

@@ -30,6 +30,11 @@ class Arrived(NamedTuple):
             self.series[rows], self.least[rows], self.greatest[rows], self.first[rows], self.last[rows]
         )
 
+    @property
+    def columns(self) -> dict[str, Floats]:
+        """By the names of aggregations."""
+        return {"min": self.least, "max": self.greatest, "first": self.first, "last": self.last}
+
 
 NOTHING = Arrived(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 
@@ -43,10 +48,6 @@ class Arrivals:
         self._flags: Flags = np.zeros(0, np.bool_)
         self._touched: Flags = np.zeros(0, np.bool_)
         self._events: set[str] = set()
-        self._second = 0
-        """Of the newest entry."""
-        self._over: list[Arrived] = []
-        """What has come in the seconds before it."""
         self._parts: list[Arrived] = []
         self._held = 0
 
@@ -63,10 +64,6 @@ class Arrivals:
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
-        if delivery.stamp // SECOND > self._second:
-            self._second = delivery.stamp // SECOND
-            self._over += self._parts
-            self._parts = []
         if delivery.events:
             self._events.update(event.type for _, event in delivery.events)
         if not len(delivery.series):
@@ -80,8 +77,7 @@ class Arrivals:
         self._parts.append(Arrived(series, values, values, values, values))
         self._held += len(series)
         if self._held >= _FOLD_AT:
-            self._over, self._parts = _folded(self._over), _folded(self._parts)
-            self._held = sum(len(part.series) for part in (*self._over, *self._parts))
+            self._fold()
 
     @property
     def waiting(self) -> bool:
@@ -89,10 +85,11 @@ class Arrivals:
         return bool(self._parts or self._events or self._touched.any())
 
     def take(self) -> Arrived:
-        """All values that have arrived since the last time, in seconds that are over: a second is looked at whole."""
-        over, self._over = _folded(self._over), []
-        self._held = sum(len(part.series) for part in self._parts)
-        return over[0] if over else NOTHING
+        """All values that have arrived since the last time."""
+        self._fold()
+        taken = self._parts[0] if self._parts else NOTHING
+        self._parts, self._held = [], 0
+        return taken
 
     def take_names(self) -> set[tuple[str, str]]:
         """The metrics and events, as ("metric" or "event", name), of which anything has arrived since the last time."""
@@ -112,10 +109,27 @@ class Arrivals:
             more = np.zeros(len(by_number) - len(self._touched), np.bool_)
             self._touched = np.concatenate([self._touched, more])
 
+    def _fold(self) -> None:
+        if not self._parts:
+            return
+        folded = fold(*(np.concatenate(columns) for columns in zip(*self._parts, strict=True)))
+        self._parts, self._held = [folded], len(folded.series)
 
-def _folded(parts: list[Arrived]) -> list[Arrived]:
-    """The parts as one, which has a row for each series."""
-    return [fold(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))] if parts else []
+
+def arrived_since(engine: Engine, position: int, begin: int, now: int) -> dict[int, Arrived] | None:
+    """What has come after a log position, of all metrics, by the end (ms, in (begin, now]) of the second it is of. None
+    where the newest raw samples do not reach back as far."""
+    rings = [(ring, ring.view()) for ring in (engine.newest, engine.newest_own)]
+    if any(not ring.is_whole and held.positions[0] > position for ring, held in rings):
+        return None
+    new = [held.positions > position for _, held in rings]
+    series, times, values = (
+        np.concatenate([column[rows] for column, rows in zip(columns, new, strict=True)])
+        for columns in zip(*((held.series.astype(np.int64), held.times, held.values) for _, held in rings), strict=True)
+    )
+    # What came late, or from a clock that is ahead, counts in the nearest second.
+    ends = np.clip(times // SECOND * SECOND + SECOND, begin + SECOND, now)
+    return {end: fold(series[ends == end], *[values[ends == end]] * 4) for end in np.unique(ends).tolist()}
 
 
 def fold(keys: Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,11 +15,13 @@ from engine.query import plan
 from engine.query.bounds import Bounds
 from engine.query.execute import Table
 from engine.query.value import Query
+from engine.rules import windows
 from engine.rules.model import ANOMALY, CHANGE, CONDITION, NO_DATA, SILENT, Group, Readings, Rule
-from engine.rules.windows import change, deciding, worst
 from server.answers import Answers
 from server.errors import ApiError
 from server.subscribers.alerts_arrivals import Arrived, fold
+
+logger = logging.getLogger("streamgauge.alerts")
 
 DAY = 86_400_000
 FOLDED: Group = (("__other__", "true"),)
@@ -46,7 +49,7 @@ class Readers:
         """What the newest readings of a rule were made of."""
 
     async def read(self, rule: Rule, at: int, arrived: Arrived | None = None, news: bool = True) -> Readings | None:
-        """The readings of a rule as of `at`, ms; None where they are what they were the last time.
+        """The readings of a rule at `at`, ms, of what lies before it; None where they are what they were the last time.
 
         arrived: what has come since the last time, of rules that look at each arriving value; None reads the panes of
         the second before `at` instead. news: whether anything of the rule's metric or event has come since. A query
@@ -70,10 +73,15 @@ class Readers:
             message = str(getattr(error, "message", error))
             return Readings(at, [], np.empty(0), np.empty(0, np.int8), error=message or "the query failed")
 
-    async def known(self, rule: Rule, at: int) -> list[Group]:
-        """The groups of a rule about silence that have had data within a day."""
-        query = replace(rule.query, aggregation="count", range=max(DAY, 2 * _silence_after(rule)))
-        return (await self._values(query, at))[0]
+    async def known(self, rule: Rule, at: int) -> list[Group] | None:
+        """The groups of a rule that have had data within a day, so that their silence says something; None where the
+        query fails."""
+        query = replace(self._by_group(rule), aggregation="count", range=max(DAY, 2 * _silence_after(rule)))
+        try:
+            return (await self._values(query, at))[0]
+        except (EngineError, ApiError) as error:
+            logger.info("whom alert %s has heard of is not known yet: %s", rule.id, error)
+            return None
 
     def forget(self, rule: str) -> None:
         """A rule is not read any more."""
@@ -85,12 +93,13 @@ class Readers:
         """Whether the ranges that the rule looks at have not moved since the last time."""
         if rule.query.kind != "metric" or rule.kind == CHANGE:
             return False
-        looked = rule, plan.bounds(_query(rule), self._engine, at)
+        looked = rule, plan.bounds(_query(rule), self._engine, at - 1)
         before, self._looked[rule.id] = self._looked.get(rule.id), looked
         return before is not None and before[0] is rule and before[1] == looked[1]
 
     async def _values(self, query: Query, at: int) -> tuple[list[Group], Floats]:
-        table = (await self._answers.tabled(query, at)).table
+        # What lies before `at` is all there; of the second that begins with it only what has come with the first entry.
+        table = (await self._answers.tabled(query, at - 1)).table
         values = table.values[:, 0] if len(table.values) else np.empty(0)
         if not query.group_by and query.kind == "metric" and query.name not in self._engine.catalogue.names:
             values = np.full(len(values), np.nan)  # what has never been heard of is unknown, not 0
@@ -119,7 +128,7 @@ class Readers:
         groups, values = await self._values(rule.query, at)
         earlier = dict(zip(*await self._values(rule.query, at - rule.over), strict=True))
         before = np.array([earlier.get(group, np.nan) for group in groups])
-        return _readings(rule, at, groups, change(values, before, rule.relative))
+        return _readings(rule, at, groups, windows.change(values, before, rule.relative))
 
     def _each(self, rule: Rule, at: int, arrived: Arrived) -> Readings | None:
         arriving = self._arriving.get(rule.id)
@@ -129,29 +138,33 @@ class Readers:
 
     async def _each_before(self, rule: Rule, at: int) -> Readings | None:
         """As well as panes tell: the values of the second before."""
-        name = self._engine.catalogue.names.get(rule.query.name)
-        if name is None:
-            return None
-        labels = rule.query.group_by or tuple(sorted(name.labels))
-        query = replace(rule.query, range=1000, group_by=labels)
-        columns = {}
-        for aggregation in deciding(rule):
-            groups, columns[aggregation] = await self._values(replace(query, aggregation=aggregation), at - 1)
-        values = worst(rule, columns)
+        query, columns = replace(self._by_group(rule), range=1000), {}
+        for aggregation in windows.deciding(rule):
+            groups, columns[aggregation] = await self._values(replace(query, aggregation=aggregation), at)
+        values = windows.worst(rule, columns)
         known = np.flatnonzero(~np.isnan(values)).tolist()
         return _readings(rule, at, [groups[row] for row in known], values[known]) if known else None
 
+    def _by_group(self, rule: Rule) -> Query:
+        """Its query; where each arriving value counts and no labels are named, every series is a group."""
+        name = self._engine.catalogue.names.get(rule.query.name)
+        if not rule.each or rule.query.group_by or name is None:
+            return rule.query
+        return replace(rule.query, group_by=tuple(sorted(name.labels)))
+
 
 class _Arriving:
-    """Which series belong to which group of a rule that looks at each arriving value."""
+    """Which series belong to which group of a rule that looks at each arriving value. Groups beyond the rule's bound
+    are one, that of those that are left over."""
 
     def __init__(self, rule: Rule, engine: Engine) -> None:
         self.rule = rule
         self._engine = engine
-        self._known = -1
+        self._known = 0
         self._series: Codes = np.empty(0, np.int32)
         self._numbers: Ints = np.empty(0, np.int64)
-        self._groups: list[Group] = []
+        self._groups: dict[Group, int] = {}
+        self._beyond: set[Group] = set()
 
     def read(self, at: int, arrived: Arrived) -> Readings | None:
         """The readings of the groups that something has arrived of."""
@@ -162,31 +175,29 @@ class _Arriving:
         rows = np.flatnonzero(self._series[places] == arrived.series)
         if not len(rows):
             return None
-        mine = arrived.pick(rows)
-        folded = fold(self._numbers[places[rows]], *mine[1:])
-        groups = [self._groups[number] for number in folded.series.tolist()]
-        return _readings(self.rule, at, groups, worst(self.rule, _named(folded)))
+        folded = fold(self._numbers[places[rows]], *arrived.pick(rows)[1:])
+        groups = list(self._groups)
+        values = windows.worst(self.rule, folded.columns)
+        causes = np.where(np.isnan(values), SILENT, CONDITION).astype(np.int8)
+        return Readings(at, [groups[number] for number in folded.series.tolist()], values, causes, len(self._beyond))
 
     def _look(self) -> None:
+        """Takes in the series that are new."""
         query, name = self.rule.query, self._engine.catalogue.names.get(self.rule.query.name)
         if name is None or len(name.series) == self._known:
             return
         self._known = len(name.series)
         series, _ = self._engine.catalogue.select(query.name, query.matchers, query.type)
-        self._series = np.sort(series)
-        numbered: dict[Group, int] = {}
-        numbers = []
-        for id in self._series.tolist():
-            group = _picked(self._engine.catalogue.labels(id), query.group_by)
-            if group not in numbered and len(numbered) >= self.rule.max_groups:
-                group = FOLDED
-            numbers.append(numbered.setdefault(group, len(numbered)))
-        self._numbers, self._groups = np.array(numbers, np.int64), list(numbered)
+        new = np.sort(series[series > self._series[-1]] if len(self._series) else series)
+        self._series = np.concatenate([self._series, new])
+        self._numbers = np.concatenate([self._numbers, np.array([*map(self._number, new.tolist())], np.int64)])
 
-
-def _named(arrived: Arrived) -> dict[str, Floats]:
-    """The columns by aggregation."""
-    return {"min": arrived.least, "max": arrived.greatest, "first": arrived.first, "last": arrived.last}
+    def _number(self, id: int) -> int:
+        group = _picked(self._engine.catalogue.labels(id), self.rule.query.group_by)
+        if group not in self._groups and len(self._groups) >= self.rule.max_groups:
+            self._beyond.add(group)
+            group = FOLDED
+        return self._groups.setdefault(group, len(self._groups))
 
 
 def _readings(rule: Rule, at: int, groups: list[Group], values: Floats) -> Readings:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.engine import Engine
 from engine.model import Entry
 from engine.rules import book as books
+from engine.rules import history
 from engine.rules.book import Book, command, edges
 from engine.rules.model import (
     BEGAN,
@@ -96,8 +97,8 @@ def test_incidents_that_cannot_be_told_do_not_grow_for_ever() -> None:
 
 
 def test_episodes_are_bounded_by_rule_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "MAX_EPISODES", 30)
-    monkeypatch.setattr(books, "MAX_EPISODES_OF_A_RULE", 20)
+    monkeypatch.setattr(history, "MAX_EPISODES", 30)
+    monkeypatch.setattr(history, "MAX_OF_A_RULE", 20)
     book = Book()
     for number in range(50):
         for rule in ("alert_1", "alert_2") if number % 5 == 0 else ("alert_1",):

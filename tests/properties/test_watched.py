@@ -106,7 +106,9 @@ def test_the_silence_of_a_window_is_as_long_as_the_window() -> None:
     watched = Watched(heartbeat, {}, T0)
     watched.know([GROUPS[0]])
     found = [second for second in range(1, 9) if watched.take(readings(T0 + second * 1000, {}))]
-    assert found == [3], "who was there before gets a whole window"
+    assert found == [1], "a window that is empty has been silent for its length already"
+    watched.blind = T0 + 12_000
+    assert not any(watched.take(readings(T0 + second * 1000, {})) for second in range(9, 12))
 
 
 def test_where_each_value_counts_silence_is_from_the_last_one_on() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -16,16 +15,15 @@ from engine.errors import BadQuery, OutOfReach, TooExpensive
 from engine.levels import HOUR, MINUTE, SECOND, Retention
 from engine.matchers import parse
 from engine.model import COUNTER, DELTA, GAUGE, Event, pack_series_key
-from engine.query.plan import Limits
 from engine.query.value import Query
-from engine.rules.model import ANOMALY, CHANGE, FIRED, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, Silence
+from engine.rules.model import ANOMALY, CHANGE, FIRED, NO_DATA, RESOLVED, Edge, Group, Rule, Silence
 from engine.rules.past import parts
 from engine.rules.watched import Watched
 from server.answers import Answers
 from server.errors import ApiError
 from server.preview import Preview, Previews
-from server.store import BlockKey
 from server.subscribers.alerts_readings import Readers
+from tests.alerting_support import answers_of, judge
 from tests.engine_support import World, entry
 from tests.rules_support import rule
 
@@ -36,34 +34,6 @@ HOSTS = ("a", "b", "c")
 GAUGES = [pack_series_key("load", GAUGE, labels=[("host", host)]) for host in HOSTS]
 COUNTERS = [pack_series_key("hits", COUNTER, DELTA, labels=[("host", host)]) for host in HOSTS]
 SHORT = Retention((10 * MINUTE, 2 * HOUR, 72 * HOUR, 9600 * HOUR))
-
-
-class Memory:
-    """A store of what a world has flushed, and of its events."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
-        blocks = {tuple(block): stored for block, stored in self.world.blocks.items()}
-        return {key: blocks[tuple(key)] for key in keys if tuple(key) in blocks}
-
-    def events_scan(
-        self, type: str, start: int, end: int, fields: Sequence[str], upto: tuple[int, int]
-    ) -> list[list[tuple[int, None, None]]]:
-        events = [event for position, given in self.world.log if position <= upto[0] for event in given.events]
-        return [[(event.time, None, None) for event in events if start <= event.time < end]]
-
-
-async def asked(query: Query) -> None: ...
-
-
-async def judge(rule: Rule, at: int) -> Readings | None: ...
-
-
-def answers_of(world: World, registry: Registry, points: int) -> Answers:
-    store: Any = Memory(world)
-    return Answers(world.engine, store, registry, None, str, Limits(points=points), 30, asked)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
