@@ -15,7 +15,7 @@ from engine.engine import Delivery, Engine
 from engine.model import Entry, Mark
 from engine.rules import routing
 from engine.rules.book import ALERT, Book, command
-from engine.rules.model import CONDITION, Group, Incident, Readings, Rule, Silence
+from engine.rules.model import CONDITION, FIRING, PENDING, Group, Incident, Readings, Rule, Silence
 from engine.rules.routing import Decision
 from engine.rules.scores import Scorer
 from engine.rules.silence import labels_of, muted
@@ -89,6 +89,8 @@ class Alerting:
         self.alerts: Alerts | None = None
         """Where this process evaluates."""
         self._outbox: Outbox | None = None
+        self._ended = 0, 0.0
+        """(evaluations, seconds spent on them) of those who evaluated here before."""
 
     @property
     def engine(self) -> Engine:
@@ -124,6 +126,7 @@ class Alerting:
         except ExceptionGroup as errors:  # whoever runs this tells apart what it can go on after
             raise errors.exceptions[0] from errors
         finally:
+            self._ended = self._ended[0] + self.alerts.evaluations, self._ended[1] + self.alerts.seconds
             self.alerts = self._outbox = None
 
     async def beat(self, trouble: Callable[[], str]) -> None:
@@ -136,6 +139,18 @@ class Alerting:
     async def close(self) -> None:
         """Lets go of connections."""
         await self.channels.close()
+
+    def numbers(self) -> Iterator[tuple[str, float]]:
+        """Of the evaluation, by name; nothing where another process evaluates."""
+        if self.alerts is None:
+            return
+        yield "alert_evaluations_total", self._ended[0] + self.alerts.evaluations
+        yield "alert_evaluation_seconds_total", self._ended[1] + self.alerts.seconds
+        states = [state.status for of_rule in self.book.alerts.values() for state in of_rule.values()]
+        yield "alerts_firing", states.count(FIRING)
+        yield "alerts_pending", states.count(PENDING)
+        told = (each for incident in self.book.incidents.values() for each in incident.deliveries.values())
+        yield "alert_messages_waiting", sum(not each.ended for each in told)
 
     # what the API asks
 

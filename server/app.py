@@ -314,7 +314,7 @@ class App:
         await self.pipeline.caught_up()
         interval = settings.self_metrics_interval if settings.self_metrics else 0
         flushes: Flushes = self.rollups or self.ownership or NO_FLUSHES
-        sources = Sources(self.pipeline, self.counts, flushes, self.hub, self.live)
+        sources = Sources(self.pipeline, self.counts, flushes, self.hub, self.live, self.alerting.numbers)
         instance = "" if self.role == SERVE else self.name
         await SelfMetrics(sources, interval, settings.metrics_log_interval, instance).run()
 

@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -72,6 +72,11 @@ METRICS = {
         "live_queries": Metric(GAUGE, "", "Live queries that somebody watches"),
         "live_evaluations_total": Metric(COUNTER, "", "Evaluations of live queries"),
         "live_evaluation_seconds_total": Metric(COUNTER, "s", "Seconds spent on them"),
+        "alert_evaluations_total": Metric(COUNTER, "", "Evaluations of alert rules"),
+        "alert_evaluation_seconds_total": Metric(COUNTER, "s", "Seconds spent on them"),
+        "alerts_firing": Metric(GAUGE, "", "Alerts that fire: a rule and a group each"),
+        "alerts_pending": Metric(GAUGE, "", "Alerts whose condition has not lasted long enough yet"),
+        "alert_messages_waiting": Metric(GAUGE, "", "Incidents of which a channel has still to be told"),
         "series": Metric(GAUGE, "", "Series ever seen"),
         "open_panes_bytes": Metric(GAUGE, "bytes", "Memory of open panes"),
         "pending_panes_bytes": Metric(GAUGE, "bytes", "Memory of panes that wait for the store"),
@@ -117,6 +122,8 @@ class Sources:
     rollups: Flushes
     hub: Hub
     live: Live
+    alerts: Callable[[], Iterator[tuple[str, float]]]
+    """Of the evaluation of alerts, by name; nothing in a process that does not evaluate."""
 
     @property
     def engine(self) -> Engine:
@@ -264,6 +271,7 @@ class SelfMetrics:
         yield "live_queries", live["live_queries"], ()
         yield "live_evaluations_total", live["evaluations"], ()
         yield "live_evaluation_seconds_total", self._sources.live.evaluation_seconds, ()
+        yield from ((name, value, ()) for name, value in self._sources.alerts())
 
     def _ledger(self) -> dict[str, Any]:
         """The ledger without our own rows."""

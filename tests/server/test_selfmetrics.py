@@ -39,7 +39,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[tuple[App, htt
 
 
 def numbers(app: App) -> SelfMetrics:
-    return SelfMetrics(Sources(app.pipeline, app.counts, app.rollups, app.hub, app.live), 10, 0)
+    return SelfMetrics(Sources(app.pipeline, app.counts, app.rollups, app.hub, app.live, app.alerting.numbers), 10, 0)
 
 
 def value(app: App, name: str, **labels: str) -> float:
