@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from engine.engine import Delivery, Engine
+from engine.matchers import Matcher
 from engine.model import Entry, Mark
 from engine.rules import routing
 from engine.rules.book import ALERT, Book, command
 from engine.rules.model import CONDITION, FIRING, PENDING, Group, Incident, Readings, Rule, Silence
 from engine.rules.routing import Decision
 from engine.rules.scores import Scorer
-from engine.rules.silence import labels_of, muted
+from engine.rules.silence import labels_of, matches, muted
 from server import zones
 from server.answers import Answers
 from server.api.alerting import Anomaly
@@ -57,6 +59,9 @@ class Saved(Protocol):
 class Silences(Protocol):
     """Those that people have saved."""
 
+    noticed: Callable[[str], None]
+    """Told the id of each that is saved or deleted."""
+
     def silences(self, now: int) -> Iterable[Silence]:
         """Those that have not ended by now, ms."""
 
@@ -78,9 +83,11 @@ class Alerting:
     ) -> None:
         self.pipeline, self._documents, self._settings = pipeline, documents, settings
         self._rules = documents.alerts.rules
-        documents.alerts.noticed = self._changed
+        documents.alerts.noticed, documents.silences.noticed = self._changed, self._silenced_anew
         self.channels = open_channels(settings)
         self._silenced: tuple[int, list[Silence]] = 0, []
+        self._above: tuple[int, dict[tuple[Matcher, ...], dict[str, Mapping[str, str]]]] = -1, {}
+        """As of which version of the book, and by matchers, an alert that fires of each rule."""
         self._anomalies = Anomalies(answers, settings.anomaly_series)
         self._readers = Readers(self.engine, answers, self._anomalies)
         self._previews = Previews(answers, documents.silences.silences, Scorer)
@@ -114,20 +121,25 @@ class Alerting:
         await self.pipeline.caught_up()
         submit = self.pipeline.submit
         self.alerts = Alerts(self.engine, self._readers, submit, self._rules, fence)
-        self._outbox = Outbox(
+        outbox = self._outbox = Outbox(
             self.engine, submit, self._rules, self.channels, self._decide, self._composer.compose,
             self._settings.alert_flood, fence, self.pipeline.stamp,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.alerts.run(), name="evaluate alerts")
-                group.create_task(self._outbox.run(), name="tell of alerts")
+                group.create_task(outbox.run(), name="tell of alerts")
                 group.create_task(self._anomalies.run(), name="learn what is usual")
         except ExceptionGroup as errors:  # whoever runs this tells apart what it can go on after
             raise errors.exceptions[0] from errors
         finally:
             self._ended = self._ended[0] + self.alerts.evaluations, self._ended[1] + self.alerts.seconds
             self.alerts = self._outbox = None
+
+    async def drain(self) -> None:
+        """Begins no message any more, and waits for those that are under way."""
+        if self._outbox is not None:
+            await self._outbox.drain()
 
     async def beat(self, trouble: Callable[[], str]) -> None:
         """The dead man's switch, where there is one: beats while all is well; for ever. trouble: "" for none."""
@@ -206,8 +218,16 @@ class Alerting:
     # what its parts ask
 
     def _changed(self, rule_id: str) -> None:
+        self._above = -1, {}
         if self.alerts is not None:
             self.alerts.changed(rule_id)
+        if self._outbox is not None:
+            self._outbox.look_again()
+
+    def _silenced_anew(self, silence_id: str) -> None:
+        self._silenced = 0, []
+        if self._outbox is not None:
+            self._outbox.look_again()
 
     def _shown(self, rule_id: str) -> Shown:
         rule, alerts = self._rules().get(rule_id), self._documents.alerts
@@ -231,10 +251,19 @@ class Alerting:
         others = self._others(rule) if rule.inhibited_by else ()
         return routing.decide(rule, incident, channel, now, self._silenced[1], is_muted, others)
 
-    def _others(self, rule: Rule) -> Iterator[dict[str, str]]:
-        """The labels of the alerts of other rules that fire."""
+    def _others(self, rule: Rule) -> Iterator[Mapping[str, str]]:
+        """The labels of an alert that fires of each other rule that the rule is inhibited by."""
+        if self._above[0] != self.book.version:
+            self._above = self.book.version, {}
+        found = self._above[1].get(rule.inhibited_by)
+        if found is None:  # once for all rules that say the same
+            found = self._above[1][rule.inhibited_by] = dict(self._firing(rule.inhibited_by))
+        return (labels for id, labels in found.items() if id != rule.id)
+
+    def _firing(self, matchers: tuple[Matcher, ...]) -> Iterator[tuple[str, Mapping[str, str]]]:
         rules = self._rules()
         for incident in self.book.open_incidents():
             other = rules.get(incident.rule)
-            if other is not None and other.id != rule.id:
-                yield from (labels_of(other, episode.group) for episode in incident.firing)
+            if other is not None:
+                labels = (labels_of(other, each.group) for each in incident.firing)
+                yield from ((other.id, each) for each in islice((e for e in labels if matches(matchers, e)), 1))

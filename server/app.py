@@ -142,7 +142,7 @@ class App:
     async def close(self) -> None:
         """Drains connections, finishes what was accepted, writes a last checkpoint and closes everything."""
         self._closing = True
-        await self.drain()
+        await asyncio.gather(self.drain(), self.alerting.drain())
         await self.collector.drain()
         await self.live.close()
         caught_up = self.is_ready and not any(task.done() and task.get_name() == "pipeline" for task in self._tasks)

@@ -100,10 +100,14 @@ def _kind(
         return FIRING, None
     if incident.closed is not None:
         return RESOLVED, None
-    fresh = [group for revision, _, group, _ in incident.changes if revision > delivery.told] if silences else []
-    covering = [silence for group in fresh if (silence := _silence(rule, group, silences, now)) is not None]
-    # An acknowledgement is a revision without a change, and news.
-    kind = UPDATE if incident.revision - len(covering) > delivery.told else REPEAT
+    if not silences:
+        return UPDATE if incident.revision > delivery.told else REPEAT, None
+    fresh = [(revision, group) for revision, _, group, _ in incident.changes if revision > delivery.told]
+    covering = [silence for _, group in fresh if (silence := _silence(rule, group, silences, now)) is not None]
+    # Of so many changes that not all are kept, those that are stand for all. An acknowledgement is a revision without a
+    # change, and news.
+    lost = max(0, incident.changes[0][0] - 1 - delivery.told) if incident.changes else 0
+    kind = UPDATE if incident.revision - len(covering) - lost > delivery.told else REPEAT
     return kind, min((silence.end for silence in covering), default=None)
 
 
@@ -120,9 +124,9 @@ def _held(
     others: Iterable[Mapping[str, str]],
 ) -> Hold | None:  # fmt: skip
     """What holds it, as of a moment: now, or its end. An update is the news of one that is not silenced."""
-    if kind != UPDATE:
+    if kind != UPDATE and silences:
         alerts = [each.group for each in incident.firing] or list(incident.episodes)
-        covering = [_silence(rule, group, silences, at) for group in alerts] if silences else [None]
+        covering = [_silence(rule, group, silences, at) for group in alerts]
         if all(covering):
             first = min((each for each in covering if each is not None), key=lambda each: each.end)
             return Hold(f"{SILENCED}: {first.reason or first.id}", first.end)

@@ -35,6 +35,7 @@ FIRST_PAUSE, MAX_PAUSE = 2_000, 300_000
 GIVE_UP = 24 * 3_600_000
 """ms after which a message that nobody takes is given up."""
 FLOOD_WINDOW = 60_000
+_NEVER = 1 << 62
 CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
@@ -73,6 +74,11 @@ class Outbox:
         self._before: dict[str, Rule] = {}
         """The rules of the incidents there are, as they last were: the end of one that is deleted is told."""
         self._chance = random.Random()
+        self._is_ending = False
+        self._seen = -1
+        """The book's version at the last look."""
+        self._wakes = 0
+        """ms before which there is nothing to do unless something changes."""
 
     async def run(self) -> None:
         """Tells what there is to tell; for ever."""
@@ -84,70 +90,97 @@ class Outbox:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self.news.wait()
         finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        """Messages that are under way are waited for: whether they were taken should be known."""
-        if self._busy:
-            _, late = await asyncio.wait(self._busy.values(), timeout=CLOSE_SECONDS)
+            late = await self.drain()
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    async def drain(self) -> set[asyncio.Task[None]]:
+        """Begins nothing any more, and waits for the messages that are under way: whether they were taken should be
+        known. Gives those that take too long."""
+        self._is_ending = True
+        if not self._busy:
+            return set()
+        return (await asyncio.wait(self._busy.values(), timeout=CLOSE_SECONDS))[1]
+
+    def look_again(self) -> None:
+        """Rules or silences are not what they were."""
+        self._wakes = 0
+        self.news.set()
+
     async def _look(self) -> None:
-        now = self._stamp()
+        now, version = self._stamp(), self._engine.book.version
         for channel in [channel for channel, task in self._busy.items() if task.done()]:
             self._busy.pop(channel).result()
+            self._wakes = 0
+        if self._is_ending or (version == self._seen and now < self._wakes):
+            return
+        self._seen, self._wakes = version, _NEVER
+        self._remember_rules()
         marks: list[Mark] = []
-        waiting: set[tuple[str, str]] = set()
-        for incident in list(self._engine.book.incidents.values()):
-            for name, delivery in list(incident.deliveries.items()):
-                if delivery.ended or name in self._busy:
-                    continue
-                if (incident.rule, name) not in waiting:
-                    marks += self._attend(incident, name, delivery, now)
-                waiting.add((incident.rule, name))
-        rules, told_of = self._rules(), {each.rule for each in self._engine.book.incidents.values()}
-        self._before = {id: rule for id, rule in {**self._before, **rules}.items() if id in told_of}
+        for incident, name, delivery in self._next():
+            if name not in self._busy:
+                marks += self._attend(incident, name, delivery, now)
         await self._write(marks)
+
+    def _next(self) -> list[tuple[Incident, str, Delivery]]:
+        """What each channel may be told next: of each rule its oldest incident. First and last messages come before
+        updates and repeats, and those that have waited longest before others."""
+        found: dict[tuple[str, str], tuple[Incident, str, Delivery]] = {}
+        for incident in self._engine.book.incidents.values():
+            for name, delivery in incident.deliveries.items():
+                if not delivery.ended:
+                    found.setdefault((incident.rule, name), (incident, name, delivery))
+        return sorted(found.values(), key=lambda each: (each[2].told > 0 and each[0].closed is None, each[2].at))
+
+    def _remember_rules(self) -> None:
+        rules, told_of = self._rules(), {each.rule for each in self._engine.book.incidents.values()}
+        known = {id: rules.get(id) or self._before.get(id) for id in told_of}
+        self._before = {id: rule for id, rule in known.items() if rule is not None}
 
     def _attend(self, incident: Incident, name: str, delivery: Delivery, now: int) -> list[Mark]:
         """Begins to tell a channel of an incident, or notes why not."""
-        rule = self._rules().get(incident.rule) or self._before.get(incident.rule)
+        rule = self._before.get(incident.rule)
         if rule is None:
             return self._hold(incident, name, delivery, now, "there is no such alert any more", ended=True)
         decision = self._decide(rule, incident, name, now)
         if isinstance(decision, Done):
             return self._hold(incident, name, delivery, now, decision.why, ended=True)
-        if isinstance(decision, Hold):
-            return self._hold(incident, name, delivery, now, decision.why)
         if not isinstance(decision, Send):
-            return []
+            self._wake(decision.until)
+            return self._hold(incident, name, delivery, now, decision.why) if isinstance(decision, Hold) else []
         channel = self._channels.find(name)
         if channel is None:
             why = self._channels.problem(name) or f"there is no channel {name!r}"
             return self._hold(incident, name, delivery, now, why, ended=incident.closed is not None)
-        if self._is_flooded(name, now):
+        if (until := self._flooded(name, now)) is not None:
+            self._wake(until)
             return self._hold(incident, name, delivery, now, f"more than {self._flood} messages in a minute")
         work = self._tell(channel, rule, incident, delivery, decision, now)
         self._busy[name] = asyncio.create_task(work, name=f"tell {name}")
         return []
 
+    def _wake(self, until: int | None) -> None:
+        """There is nothing to do before a moment; None: before something changes."""
+        self._wakes = min(self._wakes, _NEVER if until is None else until)
+
     def _hold(
         self, incident: Incident, name: str, delivery: Delivery, now: int, why: str, ended: bool = False
     ) -> list[Mark]:
-        if delivery.held == why and not ended:
+        # By its first word: of two silences now one may cover what fires, now the other.
+        if delivery.held.split()[:1] == why.split()[:1] and not ended:
             return []
         return [command("held", self._fence, incident=incident.id, channel=name, at=now, why=why, ended=ended)]
 
-    def _is_flooded(self, name: str, now: int) -> bool:
+    def _flooded(self, name: str, now: int) -> int | None:
+        """Until when, ms, a channel has had too many messages; None for not, and then one more is counted."""
         sent = self._sent.setdefault(name, deque())
         while sent and sent[0] <= now - FLOOD_WINDOW:
             sent.popleft()
         if len(sent) >= self._flood:
-            return True
+            return sent[0] + FLOOD_WINDOW
         sent.append(now)
-        return False
+        return None
 
     async def _tell(
         self, channel: Channel, rule: Rule, incident: Incident, delivery: Delivery, decision: Send, now: int
@@ -161,19 +194,18 @@ class Outbox:
             message = await self._compose(rule, incident, kind, id, now, channel.name)
             ids = await channel.send(message, delivery.ids)
         except NotSent as error:
-            await self._write([self._failed(incident, delivery, error, now, said)])
+            await self._write([self._failed(incident, delivery, error, said)])
             return
         except Exception as error:  # a fault of ours: the other alerts and channels must not suffer for it
             logger.exception("a message of %s to %s failed in a way it should not", incident.id, channel.kind)
             fault = NotSent(f"a fault of this program: {error!r:.200}", unknown=True)
-            await self._write([self._failed(incident, delivery, fault, now, said)])
+            await self._write([self._failed(incident, delivery, fault, said)])
             return
         more = {"revision": decision.revision, "ids": ids, "last": kind == RESOLVED}
-        await self._write([command("sent", self._fence, at=now, **more, **said)])
+        await self._write([command("sent", self._fence, at=self._stamp(), **more, **said)])
 
-    def _failed(
-        self, incident: Incident, delivery: Delivery, error: NotSent, now: int, said: dict[str, str | int]
-    ) -> Mark:
+    def _failed(self, incident: Incident, delivery: Delivery, error: NotSent, said: dict[str, str | int]) -> Mark:
+        now = self._stamp()  # it may have taken its time
         since = incident.closed or max((at for _, at, _, _ in incident.changes), default=incident.opened)
         retry = None
         if error.again and now - since < GIVE_UP:
@@ -197,8 +229,8 @@ class Outbox:
 
 def message_id(incident: Incident, channel: str, kind: str, delivery: Delivery) -> str:
     """The id of what is told next: the same until it is known to have been taken."""
+    # A repeat tells the revision that was told before.
+    number = delivery.at if kind == REPEAT else delivery.told
     # A webhook's name may hold a secret in its path.
     place = channel if ":" not in channel else f"{channel.partition(':')[0]}-{zlib.crc32(channel.encode()):08x}"
-    # A repeat tells the same revision as the one before, but is another message.
-    told = f"{delivery.told}-{delivery.at}" if kind == REPEAT else str(delivery.told)
-    return f"{incident.id}.{told}.{kind}@{place}"
+    return f"{incident.id}.{number}.{kind}@{place}"
