@@ -216,18 +216,24 @@ class Alerts:
         if not self._engine.stamp:  # nothing has ever come
             self._follow_rules(0)
             return
-        # What has come within the newest second may not have been looked at, so it is looked at whole.
-        book, now, position = self._engine.book, -(-self._engine.stamp // SECOND) * SECOND, self._engine.position
-        begin = max(min(book.looked, now - SECOND), now - MAX_BEFORE * SECOND)
-        self._listening = book.listening
+        book, stamp = self._engine.book, self._engine.stamp
+        now = self._evaluated = stamp // SECOND * SECOND
+        self._second, self._listening = stamp // SECOND, book.listening
+        begin = max(book.looked, now - MAX_BEFORE * SECOND)
         marks = self._follow_rules(begin)
         missed = arrived_since(self._engine, book.reached, begin, now) if book.looked else None
-        for at in range(begin, now + SECOND, SECOND):  # once more at the beginning, to know which groups there were
-            arrived = NOTHING if at == begin else missed.get(at, NOTHING) if missed is not None else None
+        if missed is not None:
+            self._arrivals.put(missed.rest)
+        position = missed.position if missed is not None else self._engine.position
+        for at in range(begin, now + 2 * SECOND, SECOND):
+            arrived = missed.by_second.get(at, NOTHING) if missed is not None else None
             for watched in list(self.watched.values()):
-                marks += await self._evaluate(watched, at, arrived, True)
+                # Windows once more at the beginning, to know which groups there were. What has arrived in the second
+                # that goes on waits for its end, unless only panes tell of it.
+                last = now + SECOND if missed is None and watched.rule.each else now
+                if at <= last and (at > begin or not watched.rule.each):
+                    marks += await self._evaluate(watched, at, arrived, True)
                 await self._breathe()
-        self._evaluated = now
         if self.watched or marks:
             await self._write([*marks, self._looked(now, position)])
 

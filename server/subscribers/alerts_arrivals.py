@@ -10,13 +10,14 @@ import numpy as np
 from engine.engine import Delivery, Engine
 from engine.kernels.grouping import group
 from engine.model import Flags, Floats, Ints
+from engine.newest import Raw
 
 SECOND = 1000
 _FOLD_AT = 65_536
 
 
 class Arrived(NamedTuple):
-    """A row for each series that has had a value, by ascending id."""
+    """A row for each series that has had a value."""
 
     series: Ints
     least: Floats
@@ -84,6 +85,11 @@ class Arrivals:
         """Whether anything has come since the last time."""
         return bool(self._parts or self._events or self._touched.any())
 
+    def put(self, before: Arrived) -> None:
+        """Adds values that have arrived before all that are here."""
+        if len(before.series):
+            self._parts.insert(0, before)
+
     def take(self) -> Arrived:
         """All values that have arrived since the last time."""
         self._fold()
@@ -116,20 +122,32 @@ class Arrivals:
         self._parts, self._held = [folded], len(folded.series)
 
 
-def arrived_since(engine: Engine, position: int, begin: int, now: int) -> dict[int, Arrived] | None:
-    """What has come after a log position, of all metrics, by the end (ms, in (begin, now]) of the second it is of. None
-    where the newest raw samples do not reach back as far."""
+class Missed(NamedTuple):
+    """What has arrived while nobody looked. by_second: by the end of each second, ms; rest: what is of the one that
+    goes on, and the log position before it."""
+
+    by_second: dict[int, Arrived]
+    rest: Arrived
+    position: int
+
+
+def arrived_since(engine: Engine, position: int, begin: int, now: int) -> Missed | None:
+    """What has come after a log position, of all metrics, by seconds in (begin, now], ms. None where the newest raw
+    samples do not reach back as far."""
     rings = [(ring, ring.view()) for ring in (engine.newest, engine.newest_own)]
     if any(not ring.is_whole and held.positions[0] > position for ring, held in rings):
         return None
-    new = [held.positions > position for _, held in rings]
-    series, times, values = (
-        np.concatenate([column[rows] for column, rows in zip(columns, new, strict=True)])
-        for columns in zip(*((held.series.astype(np.int64), held.times, held.values) for _, held in rings), strict=True)
-    )
-    # What came late, or from a clock that is ahead, counts in the nearest second.
-    ends = np.clip(times // SECOND * SECOND + SECOND, begin + SECOND, now)
-    return {end: fold(series[ends == end], *[values[ends == end]] * 4) for end in np.unique(ends).tolist()}
+    held = Raw(*(np.concatenate(columns) for columns in zip(*(held for _, held in rings), strict=True)))
+    order = np.argsort(held.positions, kind="stable")
+    order = order[np.searchsorted(held.positions[order], position, "right") :]
+    positions, series, values = held.positions[order], held.series[order].astype(np.int64), held.values[order]
+    # What came late, or from a clock that is ahead, counts in a second near by, but not before what came before it.
+    ends = np.clip(held.times[order] // SECOND * SECOND + SECOND, begin + SECOND, now + SECOND)
+    ends = np.maximum.accumulate(ends)
+    found = {end: fold(series[ends == end], *[values[ends == end]] * 4) for end in np.unique(ends).tolist()}
+    goes_on = np.searchsorted(ends, now, "right")
+    before = int(positions[goes_on]) - 1 if goes_on < len(positions) else engine.position
+    return Missed(found, found.pop(now + SECOND, NOTHING), before)
 
 
 def fold(keys: Ints, least: Floats, greatest: Floats, first: Floats, last: Floats) -> Arrived:
