@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from engine.model import Event, Mark
 from engine.rollup import Pending
-from engine.rules.book import ALERT
+from engine.rules.marks import ALERT
 
 if TYPE_CHECKING:
     from engine.engine import Engine

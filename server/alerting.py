@@ -16,7 +16,8 @@ from engine.engine import Delivery, Engine
 from engine.matchers import Matcher
 from engine.model import Entry, Mark
 from engine.rules import routing
-from engine.rules.book import ALERT, Book, command
+from engine.rules.book import Book
+from engine.rules.marks import ALERT, command
 from engine.rules.model import CONDITION, FIRING, PENDING, Group, Incident, Readings, Rule, Silence
 from engine.rules.routing import Decision
 from engine.rules.scores import Scorer

@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from engine.aggregates import Registry
 from engine.errors import EngineError
-from engine.rules.book import Book, command, edges
+from engine.rules.book import Book
+from engine.rules.marks import command, edges
 from engine.rules.model import FIRED, FIRING, RESOLVED, Edge, Group, Readings, Rule, State
 from server.api import alerts
 from server.api.alerting import Anomaly

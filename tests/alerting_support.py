@@ -12,7 +12,8 @@ from engine.joining import apply_all
 from engine.model import GAUGE, Applied, Entry, Event, pack_series_key
 from engine.query.plan import Limits
 from engine.query.value import Query
-from engine.rules.book import Book, edges_of
+from engine.rules.book import Book
+from engine.rules.marks import edges_of
 from engine.rules.model import NOTED, Edge, Group, Readings, Rule
 from server.answers import Answers
 from server.store import BlockKey

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -45,12 +45,9 @@ from engine.rules.saved import (
     read_group,
     read_incident,
     read_state,
-    state_members,
     states_text,
 )
 
-ALERT = "alert"
-"""The kind of the marks."""
 MAX_TRIGGERED = 10_000
 """Rules of which it is known when they fired last."""
 MAX_RECORDS = 2_000
@@ -342,24 +339,6 @@ _COMMANDS: dict[str, Any] = {
     "edges": Book._edges, "sent": Book._sent, "failed": Book._failed, "held": Book._hold,
     "ack": Book._acknowledge, "snooze": Book._snooze, "looked": Book._looked,
 }  # fmt: skip
-
-
-def command(do: str, fence: int = 0, **members: Any) -> Mark:
-    """A mark that makes every book do something; see the module."""
-    return Mark(ALERT, fence=fence, text=json.dumps({"do": do, **members}, separators=(",", ":")))
-
-
-def edges(rule: str, channels: Iterable[str], changes: Iterable[Edge], fence: int = 0, why: str = "") -> Mark:
-    """The mark of what one rule decided at one moment."""
-    packed = [[edge.group, edge.kind, edge.at, state_members(edge.state)] for edge in changes]
-    return command("edges", fence, rule=rule, channels=list(channels), edges=packed, why=why)
-
-
-def edges_of(mark: Mark) -> Iterator[tuple[str, Edge]]:
-    """(rule, edge) of each edge a mark brings."""
-    if mark.kind == ALERT and mark.text.startswith('{"do":"edges"'):
-        told = json.loads(mark.text)
-        yield from ((told["rule"], read_edge(each)) for each in told["edges"])
 
 
 def _object(members: Mapping[str, str]) -> str:

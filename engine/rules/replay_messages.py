@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from engine.rules.book import Book, command, edges
+from engine.rules.book import Book
+from engine.rules.marks import command, edges
 from engine.rules.model import CHANGED, FIRED, RESOLVED, Edge, Incident, Rule, Silence
 from engine.rules.routing import Done, Hold, Send, decide
 

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from engine.engine import Engine
 from engine.model import Applied, Entry, Mark
-from engine.rules.book import command
+from engine.rules.marks import command
 from engine.rules.model import Delivery, Incident, Rule
 from engine.rules.routing import Decision, Done, Hold, Send
 from server.errors import ApiError

@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.engine import Delivery, Engine
 from engine.model import Applied, Entry, Mark
-from engine.rules.book import command, edges
+from engine.rules.marks import command, edges
 from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, State
 from engine.rules.watched import Watched, ended
 from server.effort import Effort

@@ -12,7 +12,8 @@ from engine.engine import Engine
 from engine.model import Entry
 from engine.rules import book as books
 from engine.rules import history
-from engine.rules.book import Book, command, edges
+from engine.rules.book import Book
+from engine.rules.marks import command, edges
 from engine.rules.model import (
     BEGAN,
     CANCELLED,

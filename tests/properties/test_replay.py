@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.matchers import parse
-from engine.rules.book import Book, command, edges
+from engine.rules.book import Book
+from engine.rules.marks import command, edges
 from engine.rules.model import (
     BEGAN,
     CANCELLED,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.anomaly import Standing
-from engine.rules.book import command
+from engine.rules.marks import command
 from server.api.alerting import Anomaly
 from server.notify import NotSent
 from server.wire.times import format_time
