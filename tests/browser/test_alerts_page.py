@@ -342,3 +342,22 @@ def test_a_lost_server_is_said_and_refreshed(server: Streamgauge, page: Page) ->
     post_until(server, card(page, "Later"), "later", 5)
     page.goto(f"{server.url}/?view=alerts&alert=nonsense")
     expect(page.get_by_role("alert")).to_contain_text("nonsense")
+
+
+def test_what_is_unusual_is_ranked(server: Streamgauge, page: Page, console: Console) -> None:
+    minute = int(time.time() * 1000) // 60_000 * 60_000
+    rows = [
+        {
+            "name": "pulse", "metric_type": "gauge", "value": 60 + n % 7, "timestamp": minute - n * 60_000,
+            "tags": {"of": who},
+        }
+        for n in range(1, 200) for who in ("ann", HOSTILE)
+    ]  # fmt: skip
+    send(server, "/api/metrics", rows)
+    make(server, name="Odd pulse", metric_name="pulse", alert_type="anomaly", group_by=["of"])
+    wait_until(lambda: len(server.call("GET", "/api/anomalies")) == 2, 30, "a ranking")
+    page.goto(f"{server.url}/?view=alerts")
+    listed = page.get_by_role("region", name="Unusual now").get_by_role("listitem")
+    expect(listed).to_have_count(2)
+    expect(listed.filter(has_text=HOSTILE)).to_contain_text("would be usual")
+    assert console.errors == []

@@ -8,6 +8,7 @@ import { AlertLink } from "./link";
 import { RuleList } from "./rules";
 import { SilenceList } from "./silences";
 import { At } from "./times";
+import { UnusualList } from "./unusual";
 import { momentText } from "./words";
 
 /** Cards that are drawn, and incidents that are over and still named. */
@@ -35,6 +36,7 @@ export function Overview() {
       )}
       <Firing />
       <RuleList />
+      <UnusualList />
       <SilenceList />
       <ChannelList />
     </>

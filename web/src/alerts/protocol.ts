@@ -165,6 +165,24 @@ export interface Channel {
   last_error: string | null;
 }
 
+/** How unusual a watched series is now. */
+export interface Anomaly {
+  alert_id: string;
+  alert: string;
+  group: Labels;
+  score: number;
+  anomalous: boolean;
+  since: string | null;
+  peak: number;
+  value: number | null;
+  at: string | null;
+  likely_from: number | null;
+  likely_to: number | null;
+  typical_low: number;
+  typical: number;
+  typical_high: number;
+}
+
 export interface Notification {
   at: string;
   alert_id: string;

@@ -4,6 +4,7 @@ import { ask } from "../api";
 import type {
   Alert,
   AlertMembers,
+  Anomaly,
   Channel,
   Episode,
   GroupState,
@@ -28,6 +29,7 @@ function send<T>(method: string, path: string, body?: unknown, signal?: AbortSig
 const LATELY = 200;
 const OPEN = 1000;
 
+export const listAnomalies = (most: number): Promise<Anomaly[]> => ask(`/api/anomalies?limit=${most}`);
 export const listAlerts = (): Promise<Alert[]> => ask("/api/alerts");
 export const readAlert = (id: string): Promise<Alert> => ask(of("/api/alerts", id));
 export const createAlert = (members: AlertMembers): Promise<Alert> => send("POST", "/api/alerts", members);
