@@ -53,6 +53,8 @@ def _run(together: Together, sink: HttpSink) -> None:
     other.call("POST", f"/api/incidents/{incident['id']}/acknowledge", {"author": "ada"})
     wait_until(lambda: one.call("GET", "/api/incidents")[0]["acknowledged_by"] == "ada", 10, "the acknowledgement")
 
+    wait_until(lambda: one.call("GET", "/api/alerts")[0]["evaluated_at"] is not None, 20, "word of the evaluation")
+
     owner = owner_of(together.engines)
     assert owner is not None
     post(other, 1)

@@ -22,7 +22,7 @@ from engine.rules.model import (
     Readings,
     State,
 )
-from server.wire.times import format_time
+from server.wire.times import format_time, parse_time
 
 _RANK = {status: at for at, status in enumerate(STATUSES)}
 
@@ -46,9 +46,15 @@ def standing(book: Book, readings: Readings | None, alert: dict[str, Any]) -> di
         "level": LEVELS[max((state.level for state in firing), default=OK)],
         "firing": len(firing), "pending": pending, "groups": groups,
         "value": _worst(values, alert.get("condition", ">")),
-        "evaluated_at": None if readings is None else moment(readings.at),
+        "evaluated_at": moment(_looked(book, alert) if readings is None else readings.at),
         "error": None if readings is None else _error(readings),
     }  # fmt: skip
+
+
+def _looked(book: Book, alert: dict[str, Any]) -> int:
+    """Up to when another process has evaluated an alert, ms, as far as the log says; 0 for not yet."""
+    made = alert.get("updated_at") or alert.get("created_at")
+    return book.looked if made and parse_time(made) < book.looked else 0
 
 
 def _error(readings: Readings) -> str | None:
