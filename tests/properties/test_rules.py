@@ -14,19 +14,19 @@ from engine.rules.step import due, step, worse
 from tests.rules_support import NUMBERS, Reading, condition, naive, rules, streams, told, walk
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rules(), streams())
 def test_the_edges_are_those_of_the_naive_alert(rule: Rule, readings: list[Reading]) -> None:
     assert told(walk(rule, readings)) == naive(rule, readings)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rules(), streams())
 def test_only_changes_and_timers_have_to_be_stepped(rule: Rule, readings: list[Reading]) -> None:
     assert walk(rule, readings, every=False) == walk(rule, readings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules(), streams())
 def test_what_fires_is_resolved_before_it_fires_again(rule: Rule, readings: list[Reading]) -> None:
     fires = False
@@ -39,7 +39,7 @@ def test_what_fires_is_resolved_before_it_fires_again(rule: Rule, readings: list
         assert state.status == INACTIVE or state.since[0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules(), streams())
 def test_a_timer_is_set_while_something_counts_and_never_lies_behind(rule: Rule, readings: list[Reading]) -> None:
     values, causes = np.array([r.value for r in readings]), np.array([r.cause for r in readings], np.int32)
@@ -54,7 +54,7 @@ def test_a_timer_is_set_while_something_counts_and_never_lies_behind(rule: Rule,
         assert not counts or when is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rules(), streams())
 def test_columns_say_what_scalars_say(rule: Rule, readings: list[Reading]) -> None:
     values, causes = np.array([r.value for r in readings]), np.array([r.cause for r in readings], np.int32)

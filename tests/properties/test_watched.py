@@ -38,7 +38,7 @@ def naive(rule: Rule, stream: list[dict[Group, float]], known: list[Group]) -> d
     return {group: alert.edges for group, alert in alerts.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rules(), seconds)
 def test_each_group_is_an_alert_of_its_own(rule: Rule, stream: list[dict[Group, float]]) -> None:
     watched = Watched(rule, {}, T0 - 1000)
@@ -47,7 +47,7 @@ def test_each_group_is_an_alert_of_its_own(rule: Rule, stream: list[dict[Group, 
         assert edges_of(found, group) == edges
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rules(), seconds, st.integers(0, 24))
 def test_who_takes_over_from_the_states_goes_on(rule: Rule, stream: list[dict[Group, float]], cut: int) -> None:
     everywhere = [{group: values.get(group, math.nan) for group in GROUPS} for values in stream]
@@ -68,7 +68,7 @@ def test_who_takes_over_from_the_states_goes_on(rule: Rule, stream: list[dict[Gr
         assert seen == [each._replace(peak=None) for each in edges]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules(), seconds)
 def test_groups_that_were_not_looked_at_stay_as_they_are(rule: Rule, stream: list[dict[Group, float]]) -> None:
     watched = Watched(rule, {}, T0 - 1000)
