@@ -13,7 +13,7 @@ KILLS_EMBEDDED = int(os.environ.get("FAULTS_KILLS_EMBEDDED") or (120 if LONG els
 KILLS_REDIS = int(os.environ.get("FAULTS_KILLS_REDIS") or (80 if LONG else 2))
 KILLS_TOGETHER = int(os.environ.get("FAULTS_KILLS_TOGETHER") or (50 if LONG else 3))
 """Of any process of two gateways and two engines."""
-KILLS_ALERTS = int(os.environ.get("FAULTS_KILLS_ALERTS") or (50 if LONG else 4))
+KILLS_ALERTS = int(os.environ.get("FAULTS_KILLS_ALERTS") or (50 if LONG else 2))
 LOAD_SECONDS = 1.5 if LONG else 0.4
 """At most, before a kill."""
 KILLS_DYNAMODB = int(os.environ.get("FAULTS_KILLS_DYNAMODB") or (20 if LONG else 2))
