@@ -127,3 +127,62 @@ def test_slack_has_one_message_that_changes(tmp_path: Path, sinks: tuple[HttpSin
         assert all(begin["Message-ID"] in each["References"] for each in others)
     finally:
         server.kill()
+
+
+def test_the_end_of_a_deleted_alert_is_told_even_after_a_kill(tmp_path: Path, sinks: tuple[HttpSink, SmtpSink]) -> None:
+    web, mail = sinks
+    server = started(tmp_path, web, mail)
+    try:
+        rule = {"name": "Load", "metric_name": "load", "threshold": 100, "notification_channels": ["webhook"]}
+        made = server.call("POST", "/api/alerts", rule, 201)
+        post(server, 150)
+        wait_until(lambda: len(web.taken) == 1 and records(server, "webhook") != [], 20, "the message, and its record")
+        web.refuse()
+        server.call("DELETE", f"/api/alerts/{made['id']}")
+        server.kill()
+        web.listen()
+        server.start()
+        wait_until(lambda: len(web.taken) == 2, 30, "its end")
+        told = web.taken[1].body
+        assert (told["kind"], told["rule"], told["rule_id"]) == ("resolved", "Load", made["id"])
+        assert told["fired_value"] == 150
+    finally:
+        server.kill()
+
+
+def test_a_thousand_groups_that_flap_are_few_messages_and_all_end(
+    tmp_path: Path, sinks: tuple[HttpSink, SmtpSink]
+) -> None:
+    web, mail = sinks
+    server = started(tmp_path, web, mail, ALERT_FLOOD=1000)
+    try:
+        rule = {
+            "name": "Flap", "metric_name": "flap", "aggregation": "last", "window": "1m", "group_by": ["host"],
+            "threshold": 100, "notification_channels": ["webhook"], "update_interval": "2s",
+        }  # fmt: skip
+        made = server.call("POST", "/api/alerts", rule, 201)
+
+        def load(value: float) -> None:
+            rows = [
+                {"name": "flap", "metric_type": "gauge", "value": value, "tags": {"host": f"h{n}"}} for n in range(1000)
+            ]
+            server.call("POST", "/api/metrics", rows, 202)
+
+        begun = time.monotonic()
+        for _ in range(3):
+            for value in (150, 1):
+                load(value)
+                time.sleep(1.2)
+        wait_until(lambda: web.taken != [] and web.taken[-1].body["kind"] == "resolved", 30, "the end")
+        wait_until(lambda: server.call("GET", "/api/incidents?open=true") == [], 10, "no incident")
+        lasted = time.monotonic() - begun
+        # Each time all are over the incident is: a first and a last message each, and updates two seconds apart.
+        assert len(web.taken) <= 2 * 3 + lasted / 2 + 1
+        kinds = [each.body["kind"] for each in web.taken]
+        assert kinds.count("firing") == kinds.count("resolved") >= 1
+        assert any(each.body["firing"] == 1000 for each in web.taken)
+        history = server.call("GET", f"/api/alerts/{made['id']}/history?limit=200")
+        assert history and all(each["resolved_at"] is not None for each in history)
+        assert server.call("GET", f"/api/alerts/{made['id']}")["state"] == "inactive"
+    finally:
+        server.kill()

@@ -21,6 +21,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from engine.model import Mark
@@ -51,6 +52,8 @@ from engine.rules.saved import (
 MAX_TRIGGERED = 10_000
 """Rules of which it is known when they fired last."""
 MAX_RECORDS = 2_000
+RECENT = 50
+"""Records among which one that comes twice is looked for."""
 MAX_CHANGES = 50
 """Of an incident, the newest are kept."""
 MAX_CLOSED = 500
@@ -92,6 +95,8 @@ class Book:
     def __init__(self) -> None:
         self.alerts: dict[str, dict[Group, State]] = {}
         """Per rule, the states of those that are not inactive."""
+        self.asks: dict[str, int] = {}
+        """Per rule with such alerts, a number for what it asks; 0 for unknown."""
         self.incidents: dict[str, Incident] = {}
         """Those that are open, or of which not everything has been told, by id, oldest first."""
         self.closed: deque[Incident] = deque(maxlen=MAX_CLOSED)
@@ -147,7 +152,10 @@ class Book:
             self.version += do != "looked"
             _COMMANDS[do](self, **command)
 
-    def _edges(self, rule: str, channels: list[str], edges: list[Any], why: str = "") -> None:
+    def _edges(
+        self, rule: str, channels: list[str], edges: list[Any], why: str = "", name: str = "", metric: str = "",
+        asks: int = 0,
+    ) -> None:  # fmt: skip
         states = self.alerts.setdefault(rule, {})
         fresh = []
         for edge in map(read_edge, edges):
@@ -159,21 +167,22 @@ class Book:
             else:
                 states[edge.group] = edge.state
             fresh.append(edge)
+        self.asks[rule] = asks or self.asks.get(rule, 0)
         if not states:
-            del self.alerts[rule]
+            del self.alerts[rule], self.asks[rule]
         # An incident goes on where one alert ends at the moment at which another begins.
         for edge in sorted(fresh, key=lambda edge: edge.kind == RESOLVED):
-            self._tell(rule, channels, edge, why)
+            if edge.kind == FIRED and rule not in self._open:
+                self._begin(rule, channels, edge.at, name, metric)
+            self._tell(rule, edge, why)
         self._texts.changed((_STATES, rule))
         self._history.changed(rule)
         if (incident := self._open.get(rule)) is not None and fresh:
             self._settle(incident, fresh[-1].at)
 
-    def _tell(self, rule: str, channels: list[str], edge: Edge, why: str) -> None:
+    def _tell(self, rule: str, edge: Edge, why: str) -> None:
         incident = self._open.get(rule)
-        if edge.kind == FIRED:
-            if incident is None:
-                incident = self._begin(rule, channels, edge.at)
+        if incident is not None and edge.kind == FIRED:
             self._fire(incident, edge)
             self._trigger(rule, edge.at)
         elif incident is None or (episode := incident.episodes.get(edge.group)) is None or episode.resolved is not None:
@@ -203,8 +212,8 @@ class Book:
         if len(self.triggered) > MAX_TRIGGERED:
             del self.triggered[next(iter(self.triggered))]
 
-    def _begin(self, rule: str, channels: list[str], at: int) -> Incident:
-        incident = Incident(f"incident_{rule.removeprefix('alert_')}_{at}", rule, at)
+    def _begin(self, rule: str, channels: list[str], at: int, name: str, metric: str) -> None:
+        incident = Incident(f"incident_{rule.removeprefix('alert_')}_{at}", rule, at, name=name, metric=metric)
         incident.deliveries = {channel: Delivery() for channel in channels}
         self._open[rule] = self.incidents[incident.id] = incident
         untold = [each for each in self.incidents.values() if each.rule == rule and each.closed is not None]
@@ -212,7 +221,6 @@ class Book:
             for channel, delivery in each.deliveries.items():
                 if not delivery.ended:
                     self._failed(each.id, channel, at, "", "", "newer alerts of the same rule wait as well", None)
-        return incident
 
     def _fire(self, incident: Incident, edge: Edge) -> None:
         state = edge.state
@@ -289,8 +297,9 @@ class Book:
         return self.incidents.get(incident)
 
     def _record(self, record: Record) -> None:
-        self.records.append(record)
-        self._texts.changed(_RECORDS)
+        if record not in islice(reversed(self.records), RECENT):  # the mark may have been written twice
+            self.records.append(record)
+            self._texts.changed(_RECORDS)
 
     # keeping
 
@@ -308,7 +317,7 @@ class Book:
         self._texts.written()
         rest = {
             "triggered": self.triggered, "version": self.version, "looked": self.looked, "reached": self.reached,
-            "listening": self.listening,
+            "listening": self.listening, "asks": self.asks,
         }  # fmt: skip
         parts = {"alerts": _object(alerts), "incidents": f"[{','.join(incidents)}]"}
         parts |= {"episodes": _object(self._history.text()), "records": records}
@@ -318,7 +327,7 @@ class Book:
     def restore(self, data: bytes) -> None:
         """The inverse of `save`, on a new book."""
         told = json.loads(data)
-        self.version, self.triggered = told["version"], told["triggered"]
+        self.version, self.triggered, self.asks = told["version"], told["triggered"], told["asks"]
         self._looked(told["looked"], told["reached"], told["listening"])
         self.records.extend(Record(*each) for each in told["records"])
         for rule, states in told["alerts"].items():

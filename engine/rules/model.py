@@ -231,6 +231,9 @@ class Incident:
     """By whom; an acknowledged incident is not repeated."""
     snoozed: int = 0
     """ms until when nothing is told of it."""
+    name: str = ""
+    """Of its rule when it began, and, below, of what that watched: its end is told even where the rule is gone."""
+    metric: str = ""
 
     @property
     def firing(self) -> list[Episode]:

@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from engine.engine import Engine
-from engine.model import Applied, Entry, Mark
+from engine.model import Mark
+from engine.query.value import Query
 from engine.rules.marks import command
-from engine.rules.model import Delivery, Incident, Rule
+from engine.rules.model import THRESHOLD, Delivery, Incident, Rule
 from engine.rules.routing import Decision, Done, Hold, Send
-from server.errors import ApiError
-from server.log import LogError
+from server.marks import Submit, write
 from server.notify import REPEAT, RESOLVED, Channel, Message, NotSent
 
 logger = logging.getLogger("streamgauge.notify")
@@ -37,7 +37,6 @@ GIVE_UP = 24 * 3_600_000
 FLOOD_WINDOW = 60_000
 _NEVER = 1 << 62
 CLOSE_SECONDS = 5.0
-RETRY_SECONDS = 1.0
 
 Decide = Callable[[Rule, Incident, str, int], Decision]
 Compose = Callable[[Rule, Incident, str, str, int, str], Awaitable[Message]]
@@ -59,7 +58,7 @@ class Outbox:
     now, not before the newest of the log, which stands still while nothing comes."""
 
     def __init__(
-        self, engine: Engine, submit: Callable[[Entry], Awaitable[Applied]], rules: Callable[[], Mapping[str, Rule]],
+        self, engine: Engine, submit: Submit, rules: Callable[[], Mapping[str, Rule]],
         channels: Channels, decide: Decide, compose: Compose, flood: int, fence: int = 0,
         stamp: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
@@ -121,7 +120,7 @@ class Outbox:
         for incident, name, delivery in self._next():
             if name not in self._busy:
                 marks += self._attend(incident, name, delivery, now)
-        await self._write(marks)
+        await write(self._submit, self._engine, marks)
 
     def _next(self) -> list[tuple[Incident, str, Delivery]]:
         """What each channel may be told next: of each rule its oldest incident. First and last messages come before
@@ -135,14 +134,13 @@ class Outbox:
 
     def _remember_rules(self) -> None:
         rules, told_of = self._rules(), {each.rule for each in self._engine.book.incidents.values()}
-        known = {id: rules.get(id) or self._before.get(id) for id in told_of}
-        self._before = {id: rule for id, rule in known.items() if rule is not None}
+        self._before = {id: rules.get(id) or self._before[id] for id in told_of if id in rules or id in self._before}
 
     def _attend(self, incident: Incident, name: str, delivery: Delivery, now: int) -> list[Mark]:
         """Begins to tell a channel of an incident, or notes why not."""
-        rule = self._before.get(incident.rule)
-        if rule is None:
-            return self._hold(incident, name, delivery, now, "there is no such alert any more", ended=True)
+        rule = self._before.get(incident.rule) or stand_in(incident)
+        if rule.version == 0 and (not delivery.told or incident.closed is None):
+            return self._hold(incident, name, delivery, now, "there is no such alert any more", ended=not delivery.told)
         decision = self._decide(rule, incident, name, now)
         if isinstance(decision, Done):
             return self._hold(incident, name, delivery, now, decision.why, ended=True)
@@ -194,15 +192,15 @@ class Outbox:
             message = await self._compose(rule, incident, kind, id, now, channel.name)
             ids = await channel.send(message, delivery.ids)
         except NotSent as error:
-            await self._write([self._failed(incident, delivery, error, said)])
+            await write(self._submit, self._engine, [self._failed(incident, delivery, error, said)])
             return
         except Exception as error:  # a fault of ours: the other alerts and channels must not suffer for it
             logger.exception("a message of %s to %s failed in a way it should not", incident.id, channel.kind)
             fault = NotSent(f"a fault of this program: {error!r:.200}", unknown=True)
-            await self._write([self._failed(incident, delivery, fault, said)])
+            await write(self._submit, self._engine, [self._failed(incident, delivery, fault, said)])
             return
         more = {"revision": decision.revision, "ids": ids, "last": kind == RESOLVED}
-        await self._write([command("sent", self._fence, at=self._stamp(), **more, **said)])
+        await write(self._submit, self._engine, [command("sent", self._fence, at=self._stamp(), **more, **said)])
 
     def _failed(self, incident: Incident, delivery: Delivery, error: NotSent, said: dict[str, str | int]) -> Mark:
         now = self._stamp()  # it may have taken its time
@@ -217,14 +215,10 @@ class Outbox:
         )  # fmt: skip
         return command("failed", self._fence, at=now, reason=error.reason, retry=retry, **said)
 
-    async def _write(self, marks: list[Mark]) -> None:
-        while marks:
-            try:
-                await self._submit(Entry(self._engine.stamp, marks=marks))
-                return
-            except (LogError, ApiError) as error:
-                logger.error("what was told is not in the log yet, trying again: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+
+def stand_in(incident: Incident) -> Rule:
+    """A rule of version 0, for the end of an incident whose rule is gone: as much of it as the book knows."""
+    return Rule(incident.rule, incident.name, THRESHOLD, Query("metric", incident.metric), each=True, version=0)
 
 
 def message_id(incident: Incident, channel: str, kind: str, delivery: Delivery) -> str:

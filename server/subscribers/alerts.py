@@ -14,19 +14,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from engine.engine import Delivery, Engine
-from engine.model import Applied, Entry, Mark
-from engine.rules.marks import command, edges
+from engine.model import Entry, Mark
+from engine.rules.marks import about, asks, command, edges
 from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, State
 from engine.rules.watched import Watched, ended
 from server.effort import Effort
 from server.errors import ApiError
 from server.log import LogError
+from server.marks import RETRY_SECONDS, Submit, write
 from server.subscribers.alerts_arrivals import NOTHING, Arrivals, Arrived, arrived_since
 from server.subscribers.alerts_readings import Readers
 
@@ -45,7 +45,6 @@ GAP = 10_000
 EDGES_PER_MARK = 500
 MARGIN = 0.02
 """Seconds after the end of a second at which somebody else may have said that it is over."""
-RETRY_SECONDS = 1.0
 BREATH_SECONDS = 0.005
 """Of work, after which others have a turn."""
 GONE = "the alert was deleted or turned off"
@@ -53,7 +52,6 @@ CHANGED = "the alert asks something else now"
 
 Name = tuple[str, str]
 """("metric" or "event", its name)."""
-Submit = Callable[[Entry], Awaitable[Applied]]
 Rules = Callable[[], Mapping[str, Rule]]
 
 
@@ -144,7 +142,7 @@ class Alerts:
         self._rest = at + int((self.seconds - begun) * ALL_FACTOR * SECOND)
         if marks or len(arrived.series) or (self.watched and at - self._said >= SAY_EVERY):
             marks.append(self._looked(at, position))
-        await self._write(marks)
+        await write(self._submit, self._engine, marks)
 
     async def _attend(self, watched: Watched, at: int, arrived: Arrived, news: set[Name]) -> list[Mark]:
         """Evaluates a rule, unless it, or all of them, have taken more than their part of the time."""
@@ -172,13 +170,16 @@ class Alerts:
         self._next[rule.id] = at + int(effort.seconds * ONE_FACTOR * SECOND)
         self.seconds += effort.seconds
         self.evaluations += 1
-        return self._marks(rule.id, rule.channels, changes)
+        return self._marks(rule.id, changes, "", rule.channels, about(rule)) if changes else []
 
-    def _marks(self, rule: str, channels: Sequence[str], changes: Sequence[Edge], why: str = "") -> list[Mark]:
+    def _marks(
+        self, rule: str, changes: Sequence[Edge], why: str, channels: Sequence[str] = (),
+        known: Mapping[str, str | int] | None = None,
+    ) -> list[Mark]:  # fmt: skip
         # As in the book, so that an incident goes on even where its edges are in several marks.
         ordered = sorted(changes, key=lambda edge: edge.kind == RESOLVED)
         parts = (ordered[at : at + EDGES_PER_MARK] for at in range(0, len(ordered), EDGES_PER_MARK))
-        return [edges(rule, channels, part, self._fence, why) for part in parts]
+        return [edges(rule, channels, part, self._fence, why, **(known or {})) for part in parts]
 
     def _looked(self, at: int, position: int) -> Mark:
         self._said = at
@@ -195,11 +196,13 @@ class Alerts:
             self._recalled.discard(id)
             self._next.pop(id, None)
             self._owed.discard(id)
+        book = self._engine.book
         for id, rule in rules.items():
             known = self.watched.get(id)
             if known is None or known.rule is not rule:
-                states = self._engine.book.states(id) if known is None else known.states
-                if known is not None and _question(known.rule) != _question(rule):
+                states = book.states(id) if known is None else known.states
+                asked = book.asks.get(id, 0) if known is None else asks(known.rule)
+                if states and asked not in (0, asks(rule)):
                     marks, states = marks + self._end(id, states, at, CHANGED), {}
                 self.watched[id] = Watched(rule, states, at)
                 self._recalled.discard(id)
@@ -208,7 +211,7 @@ class Alerts:
         return marks
 
     def _end(self, rule: str, states: Mapping[Group, State], at: int, why: str) -> list[Mark]:
-        return self._marks(rule, (), ended(states, at), why)
+        return self._marks(rule, ended(states, at), why)
 
     async def look_back(self) -> None:
         """The seconds to which whoever evaluated before may not have come. What comes of them is written at once: who
@@ -235,25 +238,10 @@ class Alerts:
                     marks += await self._evaluate(watched, at, arrived, True)
                 await self._breathe()
         if self.watched or marks:
-            await self._write([*marks, self._looked(now, position)])
+            await write(self._submit, self._engine, [*marks, self._looked(now, position)])
 
     async def _breathe(self) -> None:
         """Lets others have their turn, every now and then."""
         if self.seconds - self._breathed >= BREATH_SECONDS:
             self._breathed = self.seconds
             await asyncio.sleep(0)
-
-    async def _write(self, marks: list[Mark]) -> None:
-        """Again and again until the log takes them: the book ignores what it has already."""
-        while marks:
-            try:
-                await self._submit(Entry(self._engine.stamp, marks=marks))
-                return
-            except (LogError, ApiError) as error:
-                logger.error("what alerts have come to is not in the log yet, trying again: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-
-
-def _question(rule: Rule) -> tuple[Any, ...]:
-    """What a rule asks: where that is another, its alerts are about something else."""
-    return rule.kind, rule.each, rule.query, rule.over, rule.relative

@@ -264,6 +264,19 @@ async def test_what_a_rule_that_is_changed_leaves_behind() -> None:
     assert found.book.episodes("alert_2")[0].why == alerts.CHANGED
 
 
+async def test_a_rule_that_asks_something_else_after_a_kill() -> None:
+    """It was changed, and the process died before it had looked at that."""
+    each, other = rule(query=window("last", 5), each=True), rule(id="alert_2", query=window("max", 60))
+    found = await started(each, other)
+    await found.run(T0, T0 + 5 * SECOND, [(A, 150.0)])
+    found.rules = {"alert_1": replace(each, query=window("last", 5, name="other")), "alert_2": replace(other, hold=1)}
+    found = await found.restarted()
+    await found.run(T0 + 5 * SECOND, T0 + 8 * SECOND)
+    assert [kind for _, kind in found.kinds("alert_1")] == ["firing", "resolved"]
+    assert found.book.episodes("alert_1")[0].why == alerts.CHANGED
+    assert [kind for _, kind in found.kinds("alert_2")] == ["firing"], "what it asks is the same"
+
+
 @pytest.mark.parametrize("how", ["deleted", "disabled"])
 async def test_the_alerts_of_a_rule_that_is_gone_are_over(how: str) -> None:
     of = rule(query=window("last", 5), each=True, hold=2000)
