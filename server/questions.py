@@ -206,13 +206,17 @@ def _time(body: QueryBody, member: str) -> int | None:
     value = getattr(body, member)
     if value is None:
         return None
-    shown = {"start": "from", "end": "to"}.get(member, member)
+    return parse_moment({"start": "from", "end": "to"}.get(member, member), value, "bad_time_range")
+
+
+def parse_moment(member: str, value: Moment, code: str) -> int:
+    """Milliseconds of a time as people write it. Raises ApiError of that code, which names the member."""
     try:
         time = parse_time(value)
     except ValueError as error:
-        raise ApiError("bad_time_range", f"{shown}: {error}") from None
+        raise ApiError(code, f"{member}: {error}") from None
     if not FIRST <= time <= LAST:
-        raise ApiError("bad_time_range", f"{shown}: {value!r:.80} is not between 1970 and 2200")
+        raise ApiError(code, f"{member}: {value!r:.80} is not between 1970 and 2200")
     return time
 
 

@@ -16,6 +16,7 @@ from engine.rules.book import Book
 from engine.rules.marks import edges_of
 from engine.rules.model import NOTED, Edge, Group, Readings, Rule
 from server.answers import Answers
+from server.questions import SavedQueries
 from server.store import BlockKey
 from server.subscribers import alerts
 from server.subscribers.alerts import Alerts
@@ -60,7 +61,7 @@ judge = NoJudge()
 def answers_of(world: World, registry: Registry, points: int = 200_000) -> Answers:
     """What answers queries about a world."""
     store: Any = Memory(world)
-    return Answers(world.engine, store, registry, None, str, Limits(points=points), 30, asked)  # type: ignore[arg-type]
+    return Answers(world.engine, store, registry, SavedQueries(store, registry), str, Limits(points=points), 30, asked)
 
 
 class Killed(Exception):

@@ -20,6 +20,8 @@ _LONGEST = {DAYS: 3660, WEEKS: 522, MONTHS: 120}
 _QUERY = re.compile(r"""\s*(metric|event):\s*("(?:[^"\\]|\\.)*"|[^{}"\s][^{}]*?)\s*(\{.*\})?\s*""", re.DOTALL)
 
 Params = tuple[tuple[str, Any], ...]
+Name = tuple[str, str]
+"""What a query is about: ("metric" or "event", its name)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from server.api.models import Deleted, Time
 from server.api.spec import Parameter, Spec
 from server.auth import Gate
 from server.errors import ApiError
-from server.questions import FIRST, LAST, Moment
+from server.questions import Moment, parse_moment
 from server.rule_bodies import Duration
 from server.rule_parts import matchers_of
 from server.store import Store
@@ -136,10 +136,11 @@ def _now() -> int:
 
 
 def _interval(body: NewSilence, now: int) -> tuple[int, int]:
-    start = now if body.start is None else _time("from", body.start)
+    start = now if body.start is None else parse_moment("from", body.start, "bad_request")
     if (body.end is None) == (body.span is None):
         raise ApiError("bad_request", "to: a silence needs either `to` or `for`")
-    end = _time("to", body.end) if body.end is not None else start + parse_duration(body.span or "")
+    span = parse_duration(body.span or "1s")
+    end = start + span if body.end is None else parse_moment("to", body.end, "bad_request")
     if end <= start:
         raise ApiError("bad_request", "to: the silence ends before it starts")
     if end <= now:
@@ -147,16 +148,6 @@ def _interval(body: NewSilence, now: int) -> tuple[int, int]:
     if end - start > MAX_LENGTH:
         raise ApiError("bad_request", "to: a silence lasts at most 366 days; an alert can be switched off instead")
     return start, end
-
-
-def _time(member: str, value: str | int | float) -> int:
-    try:
-        found = parse_time(value)
-    except ValueError as error:
-        raise ApiError("bad_request", f"{member}: {error}") from None
-    if not FIRST <= found <= LAST:
-        raise ApiError("bad_request", f"{member}: {value!r:.80} is not between 1970 and 2200")
-    return found
 
 
 def _state(document: dict[str, Any], now: int) -> str:

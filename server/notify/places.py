@@ -57,6 +57,11 @@ def mail_sender(text: str) -> tuple[str, str]:
     return (named[1].strip().strip('"'), mail_address(named[2])) if named else ("", mail_address(text))
 
 
+StartTls = Literal["offered", "required", "off"]
+STARTTLS: dict[str, StartTls] = {"offered": "offered", "required": "required", "off": "off"}
+"""As SMTP_URL may say it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpPlace:
     """A mail server. tls: from the first byte; starttls: where not tls, afterwards."""
@@ -66,7 +71,7 @@ class SmtpPlace:
     user: str = ""
     password: str = field(default="", repr=False)
     tls: bool = False
-    starttls: Literal["offered", "required", "off"] = "offered"
+    starttls: StartTls = "offered"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -85,12 +90,12 @@ def smtp_place(text: str) -> SmtpPlace:
     if parts.scheme not in ("smtp", "smtps") or not _is_host(host) or parts.path.strip("/") or parts.fragment:
         raise ValueError("must be smtp:// or smtps://, user:password@ if wanted (special characters as %..), a host")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    starttls = options.pop("starttls", "offered")
-    if options or starttls not in ("offered", "required", "off") or (parts.scheme == "smtps" and parts.query):
+    starttls = STARTTLS.get(options.pop("starttls", "offered"))
+    if options or starttls is None or (parts.scheme == "smtps" and parts.query):
         raise ValueError("may end with ?starttls=required or ?starttls=off for smtp://, and with nothing else")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     tls = parts.scheme == "smtps"
-    return SmtpPlace(host, port or (465 if tls else 587 if user else 25), user, password, tls, starttls)  # type: ignore[arg-type]
+    return SmtpPlace(host, port or (465 if tls else 587 if user else 25), user, password, tls, starttls)
 
 
 def _is_host(host: str | None) -> bool:

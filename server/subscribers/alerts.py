@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.engine import Delivery, Engine
 from engine.model import Entry, Mark
+from engine.query.value import Name
 from engine.rules.marks import about, asks, command, edges
 from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, State
 from engine.rules.watched import Watched, ended
@@ -50,8 +51,6 @@ BREATH_SECONDS = 0.005
 GONE = "the alert was deleted or turned off"
 CHANGED = "the alert asks something else now"
 
-Name = tuple[str, str]
-"""("metric" or "event", its name)."""
 Rules = Callable[[], Mapping[str, Rule]]
 
 
@@ -134,7 +133,7 @@ class Alerts:
             self._listening = at
         self._evaluated = at
         marks = self._follow_rules(at)
-        arrived, news, position = self._arrivals.take(), self._arrivals.take_names(), self._engine.position
+        (arrived, news), position = self._arrivals.take(), self._engine.position
         begun = self.seconds
         for watched in list(self.watched.values()):
             marks += await self._attend(watched, at, arrived, news)
@@ -207,7 +206,8 @@ class Alerts:
                 self.watched[id] = Watched(rule, states, at)
                 self._recalled.discard(id)
                 self._said = 0  # what was before it does not count for it, after a start either
-        self._arrivals.watch({each.query.name for each in rules.values() if each.each})
+        names = {(rule.query.kind, rule.query.name) for rule in rules.values()}
+        self._arrivals.watch({rule.query.name for rule in rules.values() if rule.each}, names)
         return marks
 
     def _end(self, rule: str, states: Mapping[Group, State], at: int, why: str) -> list[Mark]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.engine import Delivery, Engine
 from engine.kernels.grouping import group
-from engine.model import Flags, Floats, Ints
+from engine.model import Floats, Ints
 from engine.newest import Raw
+from engine.query.value import Name
+from engine.series import Name as Named
 
 SECOND = 1000
 _FOLD_AT = 65_536
+WATCHED, VALUED = 1, 2
+"""Of a metric, that it is heard whether anything has come; that its values count as well."""
 
 
 class Arrived(NamedTuple):
@@ -41,79 +46,82 @@ NOTHING = Arrived(np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
 
 
 class Arrivals:
-    """Collects until somebody takes. Nothing is kept of metrics that nobody watches."""
+    """Collects until somebody takes. Nothing is kept, nor looked at, of metrics and events that nobody watches."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._names: frozenset[str] = frozenset()
-        self._flags: Flags = np.zeros(0, np.bool_)
-        self._touched: Flags = np.zeros(0, np.bool_)
-        self._events: set[str] = set()
+        self.waiting = False
+        """Whether anything that somebody watches has come since the last time."""
+        self._valued: frozenset[str] = frozenset()
+        self._metrics: frozenset[str] = frozenset()
+        self._types: frozenset[str] = frozenset()
+        self._flags: NDArray[np.int8] = np.zeros(0, np.int8)
+        """Per number of a name, WATCHED or VALUED, 0 for neither."""
+        self._touched: set[Name] = set()
         self._parts: list[Arrived] = []
         self._held = 0
 
-    def watch(self, names: Collection[str]) -> None:
-        """The metrics whose values count from here on."""
-        if self._names != frozenset(names):
-            self._names = frozenset(names)
-            self._flags = np.zeros(0, np.bool_)
+    def watch(self, valued: Collection[str], names: Collection[Name]) -> None:
+        """From here on the values of some metrics count, and of these and others that anything has come."""
+        metrics = frozenset(valued).union(name for kind, name in names if kind == "metric")
+        self._types = frozenset(name for kind, name in names if kind == "event")
+        if (self._valued, self._metrics) != (frozenset(valued), metrics):
+            self._valued, self._metrics = frozenset(valued), metrics
+            self._flags = np.zeros(0, np.int8)
 
     def watch_too(self, name: str) -> None:
-        """One more of them."""
-        if name not in self._names:
-            self.watch({*self._names, name})
+        """The values of one more metric."""
+        if name not in self._valued:
+            self._valued, self._metrics = self._valued | {name}, self._metrics | {name}
+            self._flags = np.zeros(0, np.int8)
 
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
-        if delivery.events:
-            self._events.update(event.type for _, event in delivery.events)
-        if not len(delivery.series):
+        if self._types and delivery.events:
+            types = {event.type for _, event in delivery.events} & self._types
+            self._touch(("event", type) for type in types)
+        if not self._metrics or not len(delivery.series):
             return
-        numbers = self._engine.catalogue.name_numbers[delivery.series]
-        self._grow()
-        self._touched[numbers] = True
-        if not self._names or not (wanted := self._flags[numbers]).any():
+        catalogue = self._engine.catalogue
+        numbers = catalogue.name_numbers[delivery.series]
+        flags = self._known(catalogue.by_number)[numbers]
+        if not flags.any():
             return
-        values, series = delivery.values[wanted], delivery.series[wanted].astype(np.int64)
-        self._parts.append(Arrived(series, values, values, values, values))
-        self._held += len(series)
-        if self._held >= _FOLD_AT:
-            self._fold()
+        self._touch(("metric", catalogue.by_number[number].name) for number in np.unique(numbers[flags > 0]).tolist())
+        wanted = flags == VALUED
+        if wanted.any():
+            values, series = delivery.values[wanted], delivery.series[wanted].astype(np.int64)
+            self._parts.append(Arrived(series, values, values, values, values))
+            self._held += len(series)
+            if self._held >= _FOLD_AT:
+                self._fold()
 
-    @property
-    def waiting(self) -> bool:
-        """Whether anything has come since the last time."""
-        return bool(self._parts or self._events or self._touched.any())
+    def _touch(self, names: Iterable[Name]) -> None:
+        self._touched.update(names)
+        self.waiting = bool(self._touched)
+
+    def _known(self, by_number: Sequence[Named]) -> NDArray[np.int8]:
+        """The flags, of names that are new as well."""
+        if len(self._flags) != len(by_number):
+            new = [self._flag(each.name) for each in by_number[len(self._flags) :]]
+            self._flags = np.concatenate([self._flags, np.array(new, np.int8)])
+        return self._flags
+
+    def _flag(self, name: str) -> int:
+        return VALUED if name in self._valued else WATCHED if name in self._metrics else 0
 
     def put(self, before: Arrived) -> None:
         """Adds values that have arrived before all that are here."""
         if len(before.series):
             self._parts.insert(0, before)
+            self.waiting = True
 
-    def take(self) -> Arrived:
-        """All values that have arrived since the last time."""
+    def take(self) -> tuple[Arrived, set[Name]]:
+        """All values that have arrived since the last time, and of what anything has."""
         self._fold()
-        taken = self._parts[0] if self._parts else NOTHING
-        self._parts, self._held = [], 0
+        taken = self._parts[0] if self._parts else NOTHING, self._touched
+        self._parts, self._held, self._touched, self.waiting = [], 0, set(), False
         return taken
-
-    def take_names(self) -> set[tuple[str, str]]:
-        """The metrics and events, as ("metric" or "event", name), of which anything has arrived since the last time."""
-        by_number = self._engine.catalogue.by_number
-        names = {("metric", by_number[number].name) for number in np.flatnonzero(self._touched).tolist()}
-        names.update(("event", type) for type in self._events)
-        self._touched[:] = False
-        self._events.clear()
-        return names
-
-    def _grow(self) -> None:
-        by_number = self._engine.catalogue.by_number
-        if len(self._flags) != len(by_number):
-            known = [name.name in self._names for name in by_number[len(self._flags) :]]
-            self._flags = np.concatenate([self._flags, np.array(known, np.bool_)])
-        if len(self._touched) != len(by_number):
-            more = np.zeros(len(by_number) - len(self._touched), np.bool_)
-            self._touched = np.concatenate([self._touched, more])
 
     def _fold(self) -> None:
         if not self._parts:

@@ -18,14 +18,15 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from engine.model import parse_offset
+from engine.query.value import Name
 from server.errors import ApiError
 from server.hub import Subscription
-from server.subscribers.live_query import Answer, LiveQuery, Name, Questions
+from server.subscribers.live_query import Answer, LiveQuery, Questions
 from server.subscribers.live_turns import Turns
 
 logger = logging.getLogger("streamgauge.live")
 
-__all__ = ["Answer", "Live", "Name", "Questions"]
+__all__ = ["Answer", "Live", "Questions"]
 
 LINGER = 60.0
 """Seconds a query without subscribers is kept, so that clients that come back cost no evaluation."""

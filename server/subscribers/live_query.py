@@ -8,6 +8,7 @@ import time
 from typing import Any, Protocol
 
 from engine.errors import EngineError
+from engine.query.value import Name
 from server.errors import CODES, ApiError
 from server.hub import Spliced, Subscription, Update
 from server.subscribers.live_delta import Columns, Rows, comparable, difference
@@ -30,9 +31,6 @@ PATIENCE_PER_BYTE = 40e-6
 """Seconds it waits for what costs less and whose result is smaller, which makes less work for all who get it."""
 FAILURE_INTERVAL = 1.0
 """Seconds until a query that failed is tried again."""
-
-Name = tuple[str, str]
-"""("metric" or "event", its name)."""
 
 
 class Answer(Protocol):

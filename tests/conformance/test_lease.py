@@ -15,7 +15,7 @@ import pytest
 
 from server.log import Lease, LogFull, LogUnavailable, log_owner, open_lease, open_log
 from server.log.redis_lease import RedisLease, now
-from server.log.redis_names import format_id, parse_id
+from server.log.redis_names import format_id, parse_id, split_url
 from server.log.redis_streams import RedisLog
 from tests.conformance.lease_support import Contender, Held, running
 from tests.support import RedisServer
@@ -59,15 +59,23 @@ async def first_of(*leases: Lease) -> Lease:
     return waiting[winner]
 
 
+def has_gone_round(replies: set[bytes]) -> bool:
+    """Whether the lease has been with many, and surely often enough. replies: of Redis, with NAME:FENCE in each."""
+    owners = [reply.split(b"\r\n")[1] for reply in replies if b":" in reply]
+    return len(owners) > 12 and len({owner.partition(b":")[0] for owner in owners}) > 3
+
+
 async def test_five_contenders_that_pause_at_random_never_own_at_once(
-    redis_url: str, contenders: list[Contender]
+    redis_url: str, redis_server: RedisServer, contenders: list[Contender]
 ) -> None:
     contenders += [Contender(redis_url, f"c{i}", TTL, unrest=True) for i in range(5)]
     for contender in contenders:
         assert await asyncio.to_thread(contender.line) == ["ready"]
     chance = random.Random(5)
-    until = time.monotonic() + 12
-    while time.monotonic() < until:
+    began, owners, (_, stream, _) = time.monotonic(), set[bytes](), split_url(redis_url)
+    # On a busy machine it takes longer to go round as often.
+    while (passed := time.monotonic() - began) < 10 or (passed < 60 and not has_gone_round(owners)):
+        owners.add(redis_server.ask(f"GET {stream}:lease".encode()))
         stopped = chance.choice(contenders)
         stopped.send(signal.SIGSTOP)
         await asyncio.sleep(chance.uniform(0.05, 2 * TTL))
@@ -81,7 +89,7 @@ async def test_five_contenders_that_pause_at_random_never_own_at_once(
     for one, other in itertools.pairwise(found):
         assert one.ended < other.began, f"two owners at once: {one} and {other}"
         assert one.fence < other.fence, f"the fence went back: {one} and {other}"
-    assert len(found) > 3 and len({held.name for held in found}) >= 2, f"it went round: {found}"
+    assert len(found) > 8 and len({held.name for held in found}) >= 3, f"it went round: {found}"
 
 
 async def test_another_takes_over_within_the_lease_and_a_second_when_the_owner_is_killed(
