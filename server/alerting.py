@@ -193,7 +193,10 @@ class Alerting:
         """The watched series, the most unusual first. Raises ApiError where another process watches them."""
         if self.alerts is None:
             raise ApiError("not_found", "another process watches them: ask the engine that owns the log, at its port")
-        return [Anomaly(*each) for each in self._anomalies.ranking(most)]
+        return [
+            Anomaly(rule.id, (rule.query.kind, rule.query.name), group, standing, episodes)
+            for rule, group, standing, episodes in self._anomalies.ranking(most)
+        ]
 
     def problem(self, channel: str) -> str | None:
         """Why nothing can be sent by a channel; None where it can."""

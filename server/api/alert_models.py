@@ -209,11 +209,22 @@ class Sent(BaseModel):
     ids: dict[str, str] = Field(description="what it calls the message")
 
 
+class Stretch(BaseModel):
+    """A stretch in which a series was unusual."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    start: Time = Field(alias="from")
+    end: Time | None = Field(alias="to", description="null while it goes on")
+    peak: float
+
+
 class AnomalyOf(BaseModel):
     """How unusual a watched series is now."""
 
     alert_id: str
     alert: str
+    query_string: str = Field(examples=["metric:latency"])
     group: Labels
     score: float = Field(description="0 and up: 2 where one point in a hundred is as rare")
     anomalous: bool = Field(description="whether an episode goes on")
@@ -226,3 +237,4 @@ class AnomalyOf(BaseModel):
     typical_low: float = Field(description="the 5th percentile of the past")
     typical: float
     typical_high: float
+    episodes: list[Stretch] = Field(description="newest first, at most 16")

@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from engine import anomaly
 from engine.anomaly import Standing
+from engine.query.value import Name
 from engine.rules.book import Book
 from engine.rules.model import Group, Readings, Rule
 from server.preview import Preview
 
 
 class Anomaly(NamedTuple):
-    """How unusual a watched series is now; see engine.anomaly.Standing."""
+    """How unusual a watched series is now, and when it has been, newest first; about: what its rule watches."""
 
     alert: str
+    about: Name
     group: Group
     standing: Standing
+    episodes: Sequence[anomaly.Episode]
 
 
 class Alerting(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.anomaly import Detector, Standing, Verdicts
+from engine.anomaly import Detector, Episode, Standing, Verdicts
 from engine.errors import EngineError
 from engine.model import Floats, Ints
 from engine.rules.model import CONDITION, SILENT, Group, Readings, Rule
@@ -86,14 +86,18 @@ class Anomalies:
         """A rule is not watched any more."""
         self._watched.pop(rule, None)
 
-    def ranking(self, most: int) -> list[tuple[str, Group, Standing]]:
-        """The watched series, (rule, group, how it stands), the most unusual first."""
+    def ranking(self, most: int) -> list[tuple[Rule, Group, Standing, list[Episode]]]:
+        """The watched series, the most unusual first: (rule, group, how it stands, when it was unusual)."""
         found = [
-            (id, watch.groups[standing.series], standing)
-            for id, watch in self._watched.items() if watch.ready
+            (standing, watch)
+            for watch in self._watched.values() if watch.ready
             for standing in watch.detector.ranking(most)
         ]  # fmt: skip
-        return sorted(found, key=lambda each: (not each[2].anomalous, -each[2].score))[:most]
+        found.sort(key=lambda each: (not each[0].anomalous, -each[0].score))
+        return [
+            (watch.rule, watch.groups[standing.series], standing, watch.detector.past(standing.series))
+            for standing, watch in found[:most]
+        ]
 
     async def run(self) -> None:
         """Gives new rules the past; for ever."""

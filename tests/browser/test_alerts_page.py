@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
+from tests.api_support import ago
 from tests.browser.conftest import Console
 from tests.browser.test_access import CLEAN, in_both_themes, tab_to
 from tests.browser.test_page import figure, panel, send
@@ -360,4 +361,37 @@ def test_what_is_unusual_is_ranked(server: Streamgauge, page: Page, console: Con
     listed = page.get_by_role("region", name="Unusual now").get_by_role("listitem")
     expect(listed).to_have_count(2)
     expect(listed.filter(has_text=HOSTILE)).to_contain_text("would be usual")
+    assert console.errors == []
+
+
+def test_a_chart_shows_when_its_metric_was_unusual(server: Streamgauge, page: Page, console: Console) -> None:
+    minute = int(time.time() * 1000) // 60_000 * 60_000
+    rows = [
+        {"name": "gait", "metric_type": "gauge", "value": n % 7, "timestamp": minute - n * 60_000} for n in range(60)
+    ]
+    send(server, "/api/metrics", rows)
+    make(server, name="Odd gait", metric_name="gait", alert_type="anomaly", window="1m")
+    wait_until(lambda: len(server.call("GET", "/api/anomalies")) == 1, 30, "a ranking")
+
+    def with_an_episode(route: Route) -> None:
+        answer = route.fetch()
+        (found,) = answer.json()
+        # The data has no history in which something could be unusual: only the episode is added.
+        episode = {"from": ago(minutes=20), "to": None, "peak": 9.0}
+        route.fulfill(response=answer, json=[{**found, "episodes": [episode]}])
+
+    page.route("**/api/anomalies?*", with_an_episode)
+    page.goto(f"{server.url}/?range=1h")
+    expect(figure(page, "gait")).to_have_attribute("aria-label", re.compile("It is unusual now."))
+    purple = "data[i] > data[i + 1] + 30 && data[i + 2] > data[i + 1] + 30"
+    canvas = panel(page, "gait").locator("canvas")
+    wide = canvas.evaluate(
+        f"""canvas => {{
+            const {{ data, width }} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            const columns = new Set();
+            for (let i = 0; i < data.length; i += 4) if ({purple}) columns.add(i / 4 % width);
+            return columns.size / width;
+        }}"""
+    )
+    assert 0.25 < wide < 0.35
     assert console.errors == []

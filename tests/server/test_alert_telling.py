@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.anomaly import Standing
+from engine.anomaly import Episode, Standing
 from engine.rules.marks import command
 from server.api.alerting import Anomaly
 from server.notify import NotSent
@@ -152,12 +152,19 @@ async def test_the_most_unusual_series_come_first(api: Api) -> None:
     made = await api.made(alert_type="anomaly", threshold=None, name="odd")
     odd = Standing(0, 3.5, True, T, 4.0, 7.0, T + 60_000, 1.0, 2.0, 3.0, (1.5, 2.5))
     calm = Standing(1, 0.2, False, None, 0.0, 2.0, T + 60_000, 1.0, 2.0, 3.0, None)
-    api.double.unusual = [Anomaly(made["id"], A, odd), Anomaly(made["id"], B, calm)]
+    about = "metric", "api_errors_total"
+    past = [Episode(T, None, 4.0), Episode(T - 90_000, T - 60_000, 2.5)]
+    api.double.unusual = [Anomaly(made["id"], about, A, odd, past), Anomaly(made["id"], about, B, calm, [])]
     first, second = await api.call("GET", "/api/anomalies")
     assert first == {
         "alert_id": made["id"], "alert": "odd", "group": {"host": "a"}, "score": 3.5, "anomalous": True,
         "since": format_time(T), "peak": 4.0, "value": 7.0, "at": format_time(T + 60_000), "likely_from": 1.5,
         "likely_to": 2.5, "typical_low": 1.0, "typical": 2.0, "typical_high": 3.0,
+        "query_string": "metric:api_errors_total",
+        "episodes": [
+            {"from": format_time(T), "to": None, "peak": 4.0},
+            {"from": format_time(T - 90_000), "to": format_time(T - 60_000), "peak": 2.5},
+        ],
     }  # fmt: skip
     assert (second["group"], second["since"], second["likely_from"]) == ({"host": "b"}, None, None)
     assert len(await api.call("GET", "/api/anomalies?limit=1")) == 1

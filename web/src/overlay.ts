@@ -2,11 +2,18 @@
 
 import type uPlot from "uplot";
 
+/** A stretch of time, ms; `to` is null while it goes on. */
+export interface Stretch {
+  from: number;
+  to: number | null;
+}
+
 export interface Overlay {
-  /** Stretches of time, ms; `to` is null while it goes on. */
-  bands: readonly { from: number; to: number | null; level: "warning" | "critical" }[];
+  bands: readonly (Stretch & { level: "warning" | "critical" })[];
   /** Lines across; a dashed one is where a level is left again. */
   thresholds: readonly { value: number; level: "warning" | "critical"; dashed: boolean }[];
+  /** Stretches in which a watched series was anomalous: a ribbon along the bottom. */
+  unusual: readonly Stretch[];
   /** Stretches that are known less finely, underlined. */
   coarse: readonly { from: number; to: number }[];
 }
@@ -15,6 +22,7 @@ type Colour = (name: string) => string;
 const INK = { critical: "--firing", warning: "--warn" } as const;
 /** Device pixels. */
 const EDGE = 3;
+const RIBBON = 8;
 const LEAST = 2;
 
 /** Behind the lines: a ground for each stretch, with a bar on top, so that not colour alone says it. */
@@ -29,12 +37,19 @@ export function drawBehind(u: uPlot, overlay: Overlay, colour: Colour): void {
     ctx.fillStyle = colour(INK[level]);
     ctx.fillRect(place.left, bbox.top, place.width, EDGE);
   }
-  ctx.fillStyle = colour("--outline");
-  for (const { from, to } of overlay.coarse) {
-    const place = between(u, from, to);
-    if (place) ctx.fillRect(place.left, bbox.top + bbox.height - EDGE, place.width, EDGE);
-  }
+  drawAlong(u, overlay.unusual, colour("--unusual"), RIBBON);
+  drawAlong(u, overlay.coarse, colour("--outline"), EDGE);
   ctx.restore();
+}
+
+/** A strip along the bottom, so many pixels high. */
+function drawAlong(u: uPlot, stretches: readonly Stretch[], ink: string, height: number): void {
+  const { ctx, bbox } = u;
+  ctx.fillStyle = ink;
+  for (const { from, to } of stretches) {
+    const place = between(u, from, to);
+    if (place) ctx.fillRect(place.left, bbox.top + bbox.height - height, place.width, height);
+  }
 }
 
 /** Over the lines. */

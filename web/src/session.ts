@@ -12,7 +12,8 @@ import {
   useKey,
   type Diagnosis,
 } from "./api";
-import { listAlerts, listIncidents } from "./alerts/requests";
+import { AnomalyStore } from "./alerts/anomalies";
+import { listAlerts, listAnomalies, listIncidents } from "./alerts/requests";
 import { AlertStore } from "./alerts/store";
 import { Catalogue } from "./catalogue";
 import { forgetTime, heardTime, roundTrip } from "./clock";
@@ -49,6 +50,8 @@ export const alerts = new AlertStore({
   now: () => performance.now(),
   later,
 });
+/** When watched series were unusual; so many of them at most. */
+export const anomalies = new AnomalyStore(() => listAnomalies(200), () => performance.now());
 /** What the server says its owner should know. */
 export const warnings = signal<readonly string[]>([]);
 
@@ -112,6 +115,7 @@ function pulse(): void {
   outbox.put('{"type":"ping"}');
   readLedger();
   alerts.beat();
+  void anomalies.beat();
 }
 
 /** Asks for the ledger now. A failure shows as the lost connection; the last count stays. */

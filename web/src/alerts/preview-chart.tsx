@@ -37,7 +37,7 @@ export function PreviewChart({ rule, unit, drawn, episodes, coarse, edges }: Pro
     return () => one?.destroy();
   }, [made]);
   useLayoutEffect(() => {
-    chart.current?.show(drawn, unit, shown, { bands: bandsOf(episodes), thresholds: thresholdsOf(rule), coarse });
+    chart.current?.show(drawn, unit, shown, { bands: bandsOf(episodes), unusual: [], thresholds: thresholdsOf(rule), coarse });
   }, [made, drawn, episodes, unit, shown.from, shown.to]);
 
   const every = (drawn.times[1] ?? 0) - (drawn.times[0] ?? 0);

@@ -169,6 +169,8 @@ export interface Channel {
 export interface Anomaly {
   alert_id: string;
   alert: string;
+  /** `metric:cpu`, without labels. */
+  query_string: string;
   group: Labels;
   score: number;
   anomalous: boolean;
@@ -181,6 +183,8 @@ export interface Anomaly {
   typical_low: number;
   typical: number;
   typical_high: number;
+  /** When it was anomalous, the newest last. */
+  episodes: { from: string; to: string | null; peak: number }[];
 }
 
 export interface Notification {

@@ -13,13 +13,14 @@ interface Props {
   edges: Edges;
   /** The line shown alone, null for all. */
   isolated: number | null;
-  /** When something fired. */
+  /** When something fired, and when something was unusual. */
   bands: Overlay["bands"];
+  unusual: Overlay["unusual"];
   onHover(index: number | null): void;
 }
 
 /** The picture itself; what it says stands in the figure's label and in the table. */
-export function ChartView({ plan, unit, model, edges, isolated, bands, onHover }: Props) {
+export function ChartView({ plan, unit, model, edges, isolated, bands, unusual, onHover }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
   const lines = model?.lines ?? [];
@@ -35,8 +36,9 @@ export function ChartView({ plan, unit, model, edges, isolated, bands, onHover }
   }, [plan, made]);
 
   // With the words of the panel, in one frame.
-  const overlay = bands.length > 0 ? { bands, thresholds: [], coarse: [] } : null;
-  useLayoutEffect(() => chart.current?.show(model, unit, edges, overlay), [made, model, unit, edges.from, edges.to, bands]);
+  const overlay = bands.length + unusual.length > 0 ? { bands, unusual, thresholds: [], coarse: [] } : null;
+  const shown = [made, model, unit, edges.from, edges.to, bands, unusual];
+  useLayoutEffect(() => chart.current?.show(model, unit, edges, overlay), shown);
   useEffect(() => chart.current?.isolate(isolated), [made, isolated]);
 
   return <div class="chart" ref={box} aria-hidden="true" />;

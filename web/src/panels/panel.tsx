@@ -6,7 +6,7 @@ import { clockTime, duration, moment } from "../format";
 import { markOf, type Mark } from "../marks";
 import { describe, kindText, unitOf, valuesAt, type Model } from "../model";
 import { planFor } from "../plans";
-import { alerts, connection } from "../session";
+import { alerts, anomalies, connection } from "../session";
 import { groupBy, groups, open, scope as shownScope, showAlert, wasClosed, zoomInto } from "../view";
 import { CurlLine } from "../empty";
 import { ChartView } from "./chart-view";
@@ -75,6 +75,8 @@ export function Panel({ item, large = false }: Props) {
   const drawnUnit = unitOf(plan, unit);
   const bands = alerts.bandsOf(item.id);
   const firing = bands.filter(({ to }) => to === null).map((band) => ` The alert ${band.alert} fires.`);
+  const unusual = anomalies.of(item.id);
+  if (unusual.some(({ to }) => to === null)) firing.push(" It is unusual now.");
   const alone = model?.legend.find(({ label }) => label === isolated)?.line ?? null;
 
   return (
@@ -117,6 +119,7 @@ export function Panel({ item, large = false }: Props) {
           edges={edges}
           isolated={alone}
           bands={bands}
+          unusual={unusual}
           onHover={(index) => (hovered.value = index)}
         />
         <Hint mark={mark} item={item} span={scope.span} />
