@@ -63,6 +63,7 @@ def capture(engine: Engine) -> tuple[dict[str, Any], Arrays]:
         "units": {name.name: name.unit for name in names if name.unit},
         "folded": {name.name: name.folded for name in names if name.folded},
         "unchecked": engine.unchecked, "fence": engine.shared.fence if engine.shared is not None else 0,
+        "terms": engine.terms.state(),
         # The panes in the flush that this checkpoint is part of will be in the store when it is read.
         "stored": engine.stored + sum(slot.samples for slot in engine.frozen.values()),
     }  # fmt: skip
@@ -139,6 +140,8 @@ def restore(engine: Engine, data: bytes, series: list[bytes], chunks: list[tuple
     engine.unchecked = header["unchecked"]
     if engine.shared is not None:
         engine.shared.fence = header.get("fence", 0)
+        if "terms" in header:
+            engine.terms.restore(header["terms"])
     engine.ledger = Ledger.of_dict(header["ledger"])
     engine.writers.restore({int(epoch): sequence for epoch, sequence in header["writers"].items()})
     named = header.get("tables", ())

@@ -25,6 +25,7 @@ from engine.rules.book import Book
 from engine.series import Catalogue
 from engine.slots import Slot
 from engine.tables import Found, TableId, Tables
+from engine.terms import Terms
 from engine.totals import Totals
 from engine.writers import Writers
 
@@ -108,6 +109,7 @@ class Engine:
         self.rejects = Rejects(self.options.max_rejects)
         self.writers = Writers()
         self.shared = Shared() if self.options.shared else None
+        self.terms = Terms()
         self.book = Book()
         self.flushed_series = 0
         self.flushed_position = 0

@@ -6,6 +6,7 @@ says in the log where a flush begins and that it is done, so that all of them do
     owner  a process has become the owner, under a higher fence than all before; the store's newest flush is `number`
     begin  flush `number` takes what is pending here
     done   it is in the store; `bounds`: the new `rolled`
+    assign which engine has which part of the work (see engine.terms)
 
 Marks of a lower fence are of owners who do not know yet that they have been replaced: they change nothing.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from engine.model import Event, Mark
 from engine.rollup import Pending
 from engine.rules.marks import ALERT
+from engine.terms import ASSIGN
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -28,11 +30,10 @@ OWNER, BEGIN, DONE = "owner", "begin", "done"
 
 def take_marks(engine: Engine, marks: Sequence[Mark]) -> None:
     """Does what the marks of an entry say: of flushes, where the log is shared, and of alerts."""
-    fence = engine.shared.fence if engine.shared is not None else 0
     engine.book.news = []
     for mark in marks:
         if mark.kind == ALERT:
-            engine.book.take(mark, fence)
+            engine.book.take(mark, engine.terms)
         elif engine.shared is not None:
             engine.shared.take(engine, mark)
 
@@ -104,6 +105,8 @@ class Shared:
             self._settle(engine, mark)
         elif mark.fence != self.fence:
             return
+        elif mark.kind == ASSIGN:
+            engine.terms.take(mark)
         elif mark.kind == BEGIN and self.frozen is None and mark.number == engine.generation + 1:
             self.frozen = freeze(engine)
         elif mark.kind == DONE and self.frozen is not None and mark.number == self.frozen.generation:

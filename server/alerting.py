@@ -1,6 +1,6 @@
 """Alerting put together: who evaluates rules, who tells people, and what the API asks of both.
 
-Every process has one, as every process knows the book; `run` is for the one that evaluates.
+Every process has one, as every process knows the book; `run` is for those that evaluate: `serve`, and engines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from engine.rules.model import CONDITION, FIRING, PENDING, Group, Incident, Read
 from engine.rules.routing import Decision
 from engine.rules.scores import Scorer
 from engine.rules.silence import labels_of, matches, muted
+from engine.rules.watched import Watched
 from server import zones
 from server.answers import Answers
 from server.api.alerting import Anomaly
@@ -39,6 +40,7 @@ from server.subscribers.alerts import Alerts
 from server.subscribers.alerts_anomalies import Anomalies
 from server.subscribers.alerts_news import AlertNews, Shown
 from server.subscribers.alerts_readings import Readers
+from server.subscribers.alerts_terms import Evaluations
 
 
 class Saved(Protocol):
@@ -80,8 +82,9 @@ class Alerting:
     """One process's part."""
 
     def __init__(
-        self, pipeline: Pipeline, answers: Answers, documents: Documents, hub: Hub, settings: Settings
+        self, pipeline: Pipeline, answers: Answers, documents: Documents, hub: Hub, settings: Settings, name: str = ""
     ) -> None:
+        """name: of this process where there are others; "" for one that is alone."""
         self.pipeline, self._documents, self._settings = pipeline, documents, settings
         self._rules = documents.alerts.rules
         documents.alerts.noticed, documents.silences.noticed = self._changed, self._silenced_anew
@@ -94,11 +97,10 @@ class Alerting:
         self._previews = Previews(answers, documents.silences.silences, Scorer)
         self._composer = Composer(self.engine, answers, self._values, settings.public_url)
         self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
-        self.alerts: Alerts | None = None
-        """Where this process evaluates."""
+        self.evaluations = Evaluations(self.engine, name, self._evaluation)
         self._outbox: Outbox | None = None
-        self._ended = 0, 0.0
-        """(evaluations, seconds spent on them) of those who evaluated here before."""
+        self.is_heard: Callable[[], bool] = lambda: True
+        """Whether the others know that this process is there, and do not take over what it holds."""
 
     @property
     def engine(self) -> Engine:
@@ -112,30 +114,31 @@ class Alerting:
     def applied(self, delivery: Delivery) -> None:
         """Sees every entry."""
         self._news.applied(delivery)
-        if self.alerts is not None:
-            self.alerts.applied(delivery)
+        self.evaluations.applied(delivery)
         if self._outbox is not None and any(mark.kind == ALERT for mark in delivery.marks):
             self._outbox.news.set()
 
-    async def run(self, fence: int = 0) -> None:
-        """Evaluates and tells, as the owner of the log or as one that is alone; for ever."""
+    async def run(self) -> None:
+        """Evaluates and tells, of all that this process holds; for ever."""
         await self.pipeline.caught_up()
-        submit = self.pipeline.submit
-        self.alerts = Alerts(self.engine, self._readers, submit, self._rules, fence)
         outbox = self._outbox = Outbox(
-            self.engine, submit, self._rules, self.channels, self._decide, self._composer.compose,
-            self._settings.alert_flood, fence, self.pipeline.stamp,
+            self.engine, self.pipeline.submit, self._rules, self.channels, self._decide, self._composer.compose,
+            self._settings.alert_flood, lambda: self.evaluations.held if self.is_heard() else (), self.pipeline.stamp,
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.alerts.run(), name="evaluate alerts")
+                group.create_task(self.evaluations.run(), name="evaluate alerts")
                 group.create_task(outbox.run(), name="tell of alerts")
                 group.create_task(self._anomalies.run(), name="learn what is usual")
-        except ExceptionGroup as errors:  # whoever runs this tells apart what it can go on after
+        except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         finally:
-            self._ended = self._ended[0] + self.alerts.evaluations, self._ended[1] + self.alerts.seconds
-            self.alerts = self._outbox = None
+            self._outbox = None
+
+    def _evaluation(self, term: int) -> Alerts:
+        return Alerts(
+            self.engine, self._readers, self.pipeline.submit, self._rules, term, lambda: len(self.evaluations)
+        )
 
     async def drain(self) -> None:
         """Begins no message any more, and waits for those that are under way."""
@@ -155,21 +158,24 @@ class Alerting:
 
     def numbers(self) -> Iterator[tuple[str, float]]:
         """Of the evaluation, by name; nothing where another process evaluates."""
-        if self.alerts is None:
+        if not self.evaluations:
             return
-        yield "alert_evaluations_total", self._ended[0] + self.alerts.evaluations
-        yield "alert_evaluation_seconds_total", self._ended[1] + self.alerts.seconds
-        states = [state.status for of_rule in self.book.alerts.values() for state in of_rule.values()]
+        count, seconds = self.evaluations.spent
+        yield "alert_evaluations_total", count
+        yield "alert_evaluation_seconds_total", seconds
+        of = self.evaluations.of
+        states = [each.status for rule, held in self.book.alerts.items() if of(rule) for each in held.values()]
         yield "alerts_firing", states.count(FIRING)
         yield "alerts_pending", states.count(PENDING)
-        told = (each for incident in self.book.incidents.values() for each in incident.deliveries.values())
+        mine = (incident for incident in self.book.incidents.values() if of(incident.rule))
+        told = (each for incident in mine for each in incident.deliveries.values())
         yield "alert_messages_waiting", sum(not each.ended for each in told)
 
     # what the API asks
 
     def readings(self, rule_id: str) -> Readings | None:
         """What the newest evaluation of a rule has seen; None where this process has not evaluated it."""
-        watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None
+        watched = self._watched(rule_id)
         if watched is None:
             return None
         values = watched.values
@@ -191,8 +197,8 @@ class Alerting:
 
     def anomalies(self, most: int) -> list[Anomaly]:
         """The watched series, the most unusual first. Raises ApiError where another process watches them."""
-        if self.alerts is None:
-            raise ApiError("not_found", "another process watches them: ask the engine that owns the log, at its port")
+        if not self.evaluations:
+            raise ApiError("not_found", "other processes watch them: ask the engines, at their ports")
         return [
             Anomaly(rule.id, (rule.query.kind, rule.query.name), group, standing, episodes)
             for rule, group, standing, episodes in self._anomalies.ranking(most)
@@ -223,8 +229,8 @@ class Alerting:
 
     def _changed(self, rule_id: str) -> None:
         self._above = -1, {}
-        if self.alerts is not None:
-            self.alerts.changed(rule_id)
+        if (evaluation := self.evaluations.of(rule_id)) is not None:
+            evaluation.changed(rule_id)
         if self._outbox is not None:
             self._outbox.look_again()
 
@@ -242,8 +248,13 @@ class Alerting:
         return Shown(document, rule.query.name if rule is not None else "")
 
     def _values(self, rule_id: str) -> Mapping[Group, float]:
-        watched = self.alerts.watched.get(rule_id) if self.alerts is not None else None
+        watched = self._watched(rule_id)
         return watched.values if watched is not None else {}
+
+    def _watched(self, rule_id: str) -> Watched | None:
+        """A rule as it is evaluated here; None where it is not."""
+        evaluation = self.evaluations.of(rule_id)
+        return evaluation.watched.get(rule_id) if evaluation is not None else None
 
     def _decide(self, rule: Rule, incident: Incident, channel: str, now: int) -> Decision:
         if self._silenced[0] != now:

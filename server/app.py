@@ -46,6 +46,7 @@ from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable
 from server.options import hub_limits, load_plugins
 from server.origin import Origin, write_origin
 from server.ownership import Ownership
+from server.partitioning import Partitioning
 from server.pipeline import Pipeline
 from server.presence import Presence
 from server.questions import KIND, SavedQueries
@@ -123,7 +124,7 @@ class App:
             ("pipeline", self.pipeline.run()),
             ("ticks", self.pipeline.tick()),
             *(("rollups", each.run()) for each in (self.rollups, self.ownership) if each is not None),
-            *([("alerts", self.alerting.run())] if self.role == SERVE else []),
+            *([("alerts", self.alerting.run())] if self.role != GATEWAY else []),
             *([("heartbeat", self.alerting.beat(self._trouble))] if self.role != GATEWAY else []),
             *([("lease", self.lease.run())] if self.lease is not None else []),
             *([("presence", self.presence.run())] if self.presence is not None else []),
@@ -216,7 +217,8 @@ class App:
         self.live = Live(self.answers, failed=self._die)
         self.hub = Hub(self.live, hub_limits(settings))
         broadcast = Broadcast(self.engine, self.hub, self.live)
-        self.alerting = Alerting(self.pipeline, self.answers, self.alerts, self.hub, settings)
+        name = "" if is_alone else self.name
+        self.alerting = Alerting(self.pipeline, self.answers, self.alerts, self.hub, settings, name)
         parts = self.engine, self.store, self.log, self.backlog
         bounds: dict[str, Any] = {
             "interval": settings.checkpoint_interval, "max_events": settings.event_buffer_size,
@@ -243,15 +245,17 @@ class App:
     def _share(self, make: Callable[[int], OwnersRollups], saved: SavedQueries) -> None:
         """The parts of a process that is not alone on its log."""
         store = cast(SharedStore, self.store)
+        members = open_members(self.settings.log, self.name)
         if self.lease is not None:
             self.pipeline.gather = GATHER_SECONDS
-            self.ownership = Ownership(self.lease, store, self.pipeline, make, self.alerting.run)
+            partitioning = Partitioning(members, self.pipeline)
+            self.ownership = Ownership(self.lease, store, self.pipeline, make, partitioning.run)
             self.pipeline.subscribers.append(self.ownership.applied)
         kept: dict[str, Saved] = {KIND: saved, **{each.kind: each for each in self.documents}}
         self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
-        members = open_members(self.settings.log, self.name)
         place = f"{self.settings.host}:{self.settings.port}"
-        self.presence = Presence(members, self.role, place, self.pipeline, self.ownership)
+        presence = self.presence = Presence(members, self.role, place, self.pipeline, self.ownership)
+        self.alerting.is_heard = lambda: presence.is_heard
         saved.deleted = self.live.deleted
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:

@@ -1,6 +1,7 @@
-"""Owning a shared log: for as long as the lease lasts this process rolls up, writes to the store and trims the log.
+"""Owning a shared log: for as long as the lease lasts this process writes the store's flushes, trims the log, and says
+which engine has which part of the work.
 
-    standby ──lease──▶ take the store over ──▶ mark `owner` in the log ──▶ rollups ──lost──▶ standby
+    standby ──lease──▶ take the store over ──▶ mark `owner` in the log ──▶ rollups, partitioning ──lost──▶ standby
                        (whoever had it can write no more)
 
 A standby has followed the log all the time, so nothing has to be read again. What the owner before had begun and not
@@ -85,7 +86,7 @@ class Ownership:
         self.rollups = self._make(fence)
         work = [
             asyncio.create_task(self.rollups.run(), name="rollups"),
-            asyncio.create_task(self._besides(fence), name="alerts"),
+            asyncio.create_task(self._besides(fence), name="partitions"),
         ]
         lost = asyncio.create_task(self.lease.lost(), name="lease")
         try:

@@ -59,6 +59,11 @@ class Pipeline:
         self.appended = self.appended_bytes = self.replayed = 0
         self.append_seconds = 0.0
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the replay has ended."""
+        return self._caught_up.is_set()
+
     def stamp(self) -> int:
         """Arrival time now, in ms; never before the newest stamp in the log."""
         return max(time.time_ns() // 1_000_000, self.engine.stamp)

@@ -6,12 +6,14 @@ import asyncio
 import time
 from typing import Any
 
-from server.log import Members
+from server.log import MEMBER_LIFE, Members
 from server.ownership import Ownership
 from server.pipeline import Pipeline
 from server.roles import Role
 
 INTERVAL = 1.0
+MARGIN = 0.5
+"""Seconds before the others take this process for dead at which it does so itself."""
 
 
 class Presence:
@@ -22,21 +24,33 @@ class Presence:
     ) -> None:
         self._members, self._role, self._place = members, role, place
         self._pipeline, self._ownership = pipeline, ownership
+        self._heard = 0.0
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the others cannot have taken this process for dead yet. Asks nobody, so it is right at once after
+        the process was stopped for a while."""
+        return time.monotonic() - self._heard < MEMBER_LIFE - MARGIN
 
     async def run(self) -> None:
         """Says it every second; for ever."""
         while True:
-            await self._members.announce(self.said())
+            begun = time.monotonic()
+            if await self._members.announce(self.said()):
+                self._heard = begun
             await asyncio.sleep(INTERVAL)
 
     def said(self) -> dict[str, Any]:
         """What is said now. behind_ms: by how much the newest arrival applied here lies back."""
-        engine, ownership = self._pipeline.engine, self._ownership
+        engine, ownership, terms = self._pipeline.engine, self._ownership, self._pipeline.engine.terms
+        held = terms.of_engine(self._members.name)
         ledger = engine.ledger
         return {
             "role": self._role, "place": self._place, "offset": self._pipeline.offset(engine.position),
             "behind_ms": max(0, time.time_ns() // 1_000_000 - engine.stamp),
             "owns": ownership is not None and ownership.rollups is not None,
+            "ready": self._pipeline.is_caught_up,
+            "partitions": sorted(partition for term in held for partition in terms.partitions(term)),
             "fence": engine.shared.fence if engine.shared is not None else 0, "flush": engine.generation,
             "ledger": {
                 "received": ledger.received, "accepted": ledger.accepted, "events": ledger.events,

@@ -167,7 +167,7 @@ def test_status_says_who_is_there_and_who_owns(together: Together) -> None:
     wait_until(lambda: status(together, "--json")[0] == 0, 10, "all being well")
     code, text = status(together)
     assert code == 0 and text.count("gateway-") == 2 and text.count("engine-") == 2, text
-    assert text.count(" yes ") == 1 and "balanced" in text
+    assert text.count(" owns ") == 1 and "balanced" in text
     for engine in together.engines:
         engine.kill()
     wait_until(lambda: "no engine is there" in status(together)[1], 15, "the engines being forgotten")

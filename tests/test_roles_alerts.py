@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 
+from engine.terms import partition_of
+from server.log import open_members
 from tests.dynamodb_support import MotoServer
 from tests.notify_support import HttpSink
 from tests.roles_support import Together, owner_of
@@ -25,6 +29,74 @@ def kinds(sink: HttpSink) -> Counter[str]:
 def known(server: Streamgauge, path: str) -> list[dict[str, object]]:
     """What a server lists, without how long it has lasted by now."""
     return [{name: value for name, value in each.items() if name != "duration"} for each in server.call("GET", path)]
+
+
+def held(together: Together) -> list[int]:
+    """How many partitions each process holds that holds any, as they say themselves."""
+
+    async def ask() -> list[int]:
+        members = open_members(str(together.processes[0].settings["REDIS_URL"]), "asking")
+        try:
+            return sorted(count for each in await members.listed() if (count := len(each["partitions"])))
+        finally:
+            await members.close()
+
+    return asyncio.run(ask())
+
+
+def takes(together: Together, parts: list[int], limit: float, what: str) -> float:
+    """Seconds until the engines hold so many partitions each."""
+    began = time.monotonic()
+    wait_until(lambda: held(together) == parts, limit, what)
+    return time.monotonic() - began
+
+
+def test_engines_share_the_rules_and_take_over_from_one_another(
+    redis_server: RedisServer, moto: MotoServer, tmp_path: Path
+) -> None:
+    with HttpSink() as sink:
+        settings = {"ALERT_WEBHOOK_URL": sink.url, "ALERT_NETWORKS": "127.0.0.0/8", "ALERT_FLOOD": 1000}
+        together = Together(tmp_path, redis_server, moto.url, gateways=1, **settings)
+        together.start()
+        try:
+            takes(together, [32, 32], 20, "both engines holding their part")
+            _share(together, sink)
+        finally:
+            together.kill()
+
+
+def _share(together: Together, sink: HttpSink) -> None:
+    (gateway,) = together.gateways
+    rules = {gateway.call("POST", "/api/alerts", RULE | {"name": f"Load {n}"}, 201)["id"] for n in range(16)}
+    assert len({partition_of(id) // 32 for id in rules}) == 2, "random ids: in one of 30,000 runs all are together"
+    owner = owner_of(together.engines)
+    (other,) = [engine for engine in together.engines if engine is not owner]
+    for round, value in enumerate((150, 1, 150)):
+        if round == 1:
+            other.kill()  # before or after it has told of what fires
+            assert takes(together, [64], 10, "the owner holding all") < 5
+        if round == 2:
+            other.start()
+            takes(together, [32, 32], 20, "the one that is back holding its part")
+            post(gateway, 1)
+            wait_until(lambda: are_shared(together), 10, "each rule being evaluated by one engine")
+        post(gateway, value)
+        kind, told = ("resolved", 1) if value == 1 else ("firing", 1 + round // 2)
+        expected = dict.fromkeys(rules, told)
+        wait_until(lambda kind=kind, expected=expected: by_rule(sink, kind) == expected, 30, f"{kind} of each")  # type: ignore[misc]
+
+
+def are_shared(together: Together) -> bool:
+    """Whether each rule is evaluated by one engine, and each engine evaluates some: only who evaluates knows the groups
+    of an alert that does not fire."""
+    answers = [[each["groups"] for each in engine.call("GET", "/api/alerts")] for engine in together.engines]
+    return {sum(same) for same in zip(*answers, strict=True)} == {1} and all(map(any, answers))
+
+
+def by_rule(sink: HttpSink, kind: str) -> Counter[str]:
+    """Messages of a kind by rule, repeats under the same id taken once."""
+    told = {(each.body["id"], each.body["rule_id"]) for each in sink.taken if each.body["kind"] == kind}
+    return Counter(rule for _, rule in told)
 
 
 def test_one_system_whoever_is_asked_and_whoever_dies(

@@ -10,9 +10,10 @@ whatever ends one. Each mark is a command, JSON with a member `do`:
     held     nothing is sent now, and why
     ack      somebody has seen an incident; it is not repeated
     snooze   nothing is told of it until `until`; 0 ends that
-    looked   all rules have been evaluated up to `at`; see Book.looked
+    looked   the rules of all partitions held for the mark's term have been evaluated up to `at`; see Look
 
-What people do, `ack` and `snooze`, may come from any process, the rest counts only under the fence of the log's owner.
+What people do, `ack` and `snooze`, may come from any process; the rest counts only of whoever holds the rule's
+partition (see engine.terms).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from engine.rules.model import (
     Episode,
     Group,
     Incident,
+    Look,
     State,
 )
 from engine.rules.saved import (
@@ -48,6 +50,7 @@ from engine.rules.saved import (
     read_state,
     states_text,
 )
+from engine.terms import PARTITIONS, Terms
 
 MAX_TRIGGERED = 10_000
 """Rules of which it is known when they fired last."""
@@ -61,6 +64,7 @@ MAX_CLOSED = 500
 MAX_UNTOLD = 20
 """Closed incidents of one rule that still wait to be told; the oldest are given up then."""
 REPEATED = "repeat"
+LOOKED = "looked"
 _ANYBODY = frozenset({"ack", "snooze"})
 _STATES, _INCIDENT, _RECORDS = "states", "incident", "records"
 """What is written as one text, the first two with the id of whose it is."""
@@ -103,9 +107,8 @@ class Book:
         self.records: deque[Record] = deque(maxlen=MAX_RECORDS)
         self.triggered: dict[str, int] = {}
         """Per rule, when it last began to fire, or was repeated; the newest last."""
-        self.looked = self.reached = self.listening = 0
-        """Up to when, ms, all rules have been evaluated at least; the log position up to which all that had arrived was
-        looked at then; and since when, ms, nobody has been away, 0 for as long as anybody knows."""
+        self.looks = [Look()] * PARTITIONS
+        """Per partition."""
         self.version = 0
         """Moves with each command but `looked`."""
         self.news: list[News] = []
@@ -144,13 +147,24 @@ class Book:
 
     # taking
 
-    def take(self, mark: Mark, fence: int = 0) -> None:
-        """Does what a mark says; one of another owner than that of `fence` does nothing, nor one of unknown things."""
+    def take(self, mark: Mark, terms: Terms | None = None) -> None:
+        """Does what a mark says; nothing for one of an engine that does not hold the rule, or of unknown things."""
         command = json.loads(mark.text)
         do = command.pop("do")
-        if do in _COMMANDS and (mark.fence == fence or do in _ANYBODY):
-            self.version += do != "looked"
+        terms = terms or Terms()
+        if do == LOOKED:
+            for partition in terms.partitions(mark.fence):
+                self.looks[partition] = Look(**command)
+        elif do in _COMMANDS and (do in _ANYBODY or self._term_of(command, terms) == mark.fence):
+            self.version += 1
             _COMMANDS[do](self, **command)
+
+    def _term_of(self, command: dict[str, Any], terms: Terms) -> int | None:
+        """For which term the rule is held that a command is about; None for no rule."""
+        rule = command.get("rule")
+        if rule is None and (incident := self.incidents.get(command["incident"])) is not None:
+            rule = incident.rule
+        return None if rule is None else terms.of_key(rule)
 
     def _edges(
         self, rule: str, channels: list[str], edges: list[Any], why: str = "", name: str = "", metric: str = "",
@@ -288,9 +302,6 @@ class Book:
         if (found := self._changing(incident)) is not None:
             found.snoozed = until
 
-    def _looked(self, at: int, position: int, since: int) -> None:
-        self.looked, self.reached, self.listening = at, position, since
-
     def _changing(self, incident: str) -> Incident | None:
         """An incident that is about to change."""
         self._texts.changed((_INCIDENT, incident))
@@ -316,8 +327,7 @@ class Book:
         records = of(_RECORDS, lambda: json.dumps(list(self.records), separators=(",", ":")))
         self._texts.written()
         rest = {
-            "triggered": self.triggered, "version": self.version, "looked": self.looked, "reached": self.reached,
-            "listening": self.listening, "asks": self.asks,
+            "triggered": self.triggered, "version": self.version, "looks": self.looks, "asks": self.asks,
         }  # fmt: skip
         parts = {"alerts": _object(alerts), "incidents": f"[{','.join(incidents)}]"}
         parts |= {"episodes": _object(self._history.text()), "records": records}
@@ -328,7 +338,9 @@ class Book:
         """The inverse of `save`, on a new book."""
         told = json.loads(data)
         self.version, self.triggered, self.asks = told["version"], told["triggered"], told["asks"]
-        self._looked(told["looked"], told["reached"], told["listening"])
+        # Older books know one look at all.
+        looks = told.get("looks") or [[told["looked"], told["reached"], told["listening"]]] * PARTITIONS
+        self.looks = [Look(*each) for each in looks]
         self.records.extend(Record(*each) for each in told["records"])
         for rule, states in told["alerts"].items():
             self.alerts[rule] = {read_group(group): read_state(state) for group, state in states}
@@ -346,7 +358,7 @@ class Book:
 
 _COMMANDS: dict[str, Any] = {
     "edges": Book._edges, "sent": Book._sent, "failed": Book._failed, "held": Book._hold,
-    "ack": Book._acknowledge, "snooze": Book._snooze, "looked": Book._looked,
+    "ack": Book._acknowledge, "snooze": Book._snooze,
 }  # fmt: skip
 
 

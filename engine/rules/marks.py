@@ -10,22 +10,23 @@ from typing import Any
 from engine.model import Mark
 from engine.rules.model import Edge, Rule
 from engine.rules.saved import read_edge, state_members
+from engine.terms import ALONE
 
 ALERT = "alert"
 """The kind of the marks."""
 
 
-def command(do: str, fence: int = 0, **members: Any) -> Mark:
-    """A mark that makes every book do something; see engine.rules.book."""
-    return Mark(ALERT, fence=fence, text=json.dumps({"do": do, **members}, separators=(",", ":")))
+def command(do: str, term: int = ALONE, **members: Any) -> Mark:
+    """A mark that makes every book do something; see engine.rules.book. term: for which the rule is held."""
+    return Mark(ALERT, fence=term, text=json.dumps({"do": do, **members}, separators=(",", ":")))
 
 
 def edges(
-    rule: str, channels: Iterable[str], changes: Iterable[Edge], fence: int = 0, why: str = "", **about: str | int
+    rule: str, channels: Iterable[str], changes: Iterable[Edge], term: int = ALONE, why: str = "", **about: str | int
 ) -> Mark:
     """The mark of what one rule decided at one moment. about: see the function of that name."""
     packed = [[edge.group, edge.kind, edge.at, state_members(edge.state)] for edge in changes]
-    return command("edges", fence, rule=rule, channels=list(channels), edges=packed, why=why, **about)
+    return command("edges", term, rule=rule, channels=list(channels), edges=packed, why=why, **about)
 
 
 def about(rule: Rule) -> dict[str, str | int]:

@@ -239,3 +239,15 @@ class Incident:
     def firing(self) -> list[Episode]:
         """The episodes that go on."""
         return [episode for episode in self.episodes.values() if episode.resolved is None]
+
+
+class Look(NamedTuple):
+    """How far the rules of a partition have been looked at.
+
+    at: up to when, ms, all of them have been evaluated; position: the log position up to which all that had arrived was
+    looked at then; since: since when, ms, nobody has been away, 0 for as long as anybody knows.
+    """
+
+    at: int = 0
+    position: int = 0
+    since: int = 0

@@ -22,6 +22,7 @@ from engine.rules.model import (
     Readings,
     State,
 )
+from engine.terms import partition_of
 from server.wire.times import format_time, parse_time
 
 _RANK = {status: at for at, status in enumerate(STATUSES)}
@@ -54,7 +55,8 @@ def standing(book: Book, readings: Readings | None, alert: dict[str, Any]) -> di
 def _looked(book: Book, alert: dict[str, Any]) -> int:
     """Up to when another process has evaluated an alert, ms, as far as the log says; 0 for not yet."""
     made = alert.get("updated_at") or alert.get("created_at")
-    return book.looked if made and parse_time(made) < book.looked else 0
+    looked = book.looks[partition_of(alert["id"])].at
+    return looked if made and parse_time(made) < looked else 0
 
 
 def _error(readings: Readings) -> str | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 
+from engine.terms import PARTITIONS
 from server.cli.command import Commands, Fault, add_command
 from server.cli.tables import table
 
-HEADER = ("process", "role", "place", "owns", "behind, ms", "offset", "flush")
+HEADER = ("process", "role", "place", "log", "partitions", "behind, ms", "offset", "flush")
 COUNTS = ("received", "accepted", "events", "duplicate", "rejected")
 SLOW_MS = 5_000
 """A process that is further behind than this is not well: even an idle log moves each second."""
@@ -22,10 +24,12 @@ def add(commands: Commands) -> None:
         commands,
         "status",
         run,
-        help="which gateways and engines there are, and which engine owns the log",
+        help="which gateways and engines there are, and who owns and holds what",
         description="Lists the gateways and engines on the log that REDIS_URL names, as they say themselves each\n"
-        "second: who owns the log, how far behind each is, the newest flush, and the ledger.\n"
-        "Exit code: 0 all is well, 1 nobody owns the log, a process is far behind, or a ledger does not balance.",
+        "second: who owns the log, which engine holds which of the 64 partitions of alerts and rollups, how\n"
+        "far behind each is, the newest flush, and the ledger.\n"
+        "Exit code: 0 all is well, 1 nobody owns the log or a partition, a process is far behind, or a ledger\n"
+        "does not balance.",
         examples="""
             REDIS_URL=redis://redis streamgauge status
             streamgauge status --json""",
@@ -68,13 +72,24 @@ def shown(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return ["no gateway and no engine is there"]
     rows = [
-        (each["name"], each["role"], each["place"], "yes" if each["owns"] else "", each["behind_ms"], each["offset"],
-         each["flush"])
+        (each["name"], each["role"], each["place"], "owns" if each["owns"] else "", spans(each["partitions"]),
+         each["behind_ms"], each["offset"], each["flush"])
         for each in found
     ]  # fmt: skip
     newest = max(found, key=lambda each: int(each["offset"].rpartition("-")[2]))["ledger"]
     counts = ", ".join(f"{newest[name]:,} {name}" for name in COUNTS)
     return [*table(HEADER, rows), "", f"ledger: {counts}; {'balanced' if newest['balanced'] else 'NOT balanced'}"]
+
+
+def spans(numbers: list[int]) -> str:
+    """Ascending numbers, runs of them as first-last."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def faults(found: list[dict[str, Any]]) -> list[str]:
@@ -87,6 +102,11 @@ def faults(found: list[dict[str, Any]]) -> list[str]:
         troubles.append("no engine owns the log; one does within seconds, unless their logs say why not")
     if len(owners) > 1:
         troubles.append(f"{' and '.join(owners)} say that they own the log; for a moment that is so at a hand-over")
+    held = Counter(partition for each in found for partition in each["partitions"])
+    if owners and len(held) < PARTITIONS:
+        troubles.append(f"{PARTITIONS - len(held)} partitions are with no engine; they are dealt out within seconds")
+    if any(count > 1 for count in held.values()):
+        troubles.append("some partitions are with two engines; for a moment that is so at a hand-over")
     for each in found:
         if each["behind_ms"] > SLOW_MS:
             troubles.append(f"{each['name']} is {each['behind_ms'] / 1000:.0f} s behind")

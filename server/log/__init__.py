@@ -27,6 +27,8 @@ __all__ = [
     "open_reader", "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
+MEMBER_LIFE = 3.0
+"""Seconds after which a process that says nothing of itself is taken for dead."""
 MAX_UNREAD_ATTACHMENTS = 65_536
 """Appended records with an attachment that no follower has taken yet; beyond it appends are refused."""
 
@@ -210,10 +212,9 @@ class Members(Protocol):
     name: str
     """Of this process; no two that run at once have the same."""
 
-    async def announce(self, info: dict[str, Any]) -> None:
-        """Say that this process is there, and what it is (JSON); to be called every second, forgotten after 5 s.
-
-        Trouble with Redis is logged once and not raised.
+    async def announce(self, info: dict[str, Any]) -> bool:
+        """Say that this process is there, and what it is (JSON); to be called every second, or it is forgotten after
+        MEMBER_LIFE. Whether Redis has taken it; trouble with it is logged once and not raised.
         """
         ...
 

@@ -178,7 +178,8 @@ class RedisLease:
                 answer = await self._client.execute_command("EVAL", script, keys, *self._keys[:keys], *arguments)
         except (RedisError, *TROUBLE) as error:
             if not self._down:
-                log.warning("lease: Redis does not answer as it should, trying again: %s", error or "no answer in time")
+                why = str(error) or "no answer in time"
+                log.warning("lease: Redis does not answer as it should, trying again: %s", why)
             self._down = True
             return None
         self._down = False

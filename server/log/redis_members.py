@@ -12,13 +12,13 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from server.log import LogUnavailable
+from server.log import MEMBER_LIFE, LogUnavailable
 from server.log.redis_client import TROUBLE, maker
 from server.log.redis_names import split_url, text
 
 log = logging.getLogger(__name__)
 
-LIFE_MS = 5000
+LIFE_MS = int(MEMBER_LIFE * 1000)
 
 ANNOUNCE = """
 local now = redis.call('TIME')
@@ -42,10 +42,10 @@ class RedisMembers:
             raise ValueError("a member needs a name")
         _, self._stream, _ = split_url(url)
         self.name = name
-        self._client = maker(url, timeout=2.0)()
+        self._client = maker(url, timeout=1.0)()
         self._down = False
 
-    async def announce(self, info: dict[str, Any]) -> None:
+    async def announce(self, info: dict[str, Any]) -> bool:
         said = json.dumps(info, allow_nan=False)
         keys = self._key(self.name), f"{self._stream}:members"
         try:
@@ -55,6 +55,7 @@ class RedisMembers:
             if not self._down:
                 log.warning("members: Redis does not take what %s says of itself, trying again: %s", self.name, error)
             self._down = True
+        return not self._down
 
     async def listed(self) -> list[dict[str, Any]]:
         try:

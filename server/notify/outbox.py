@@ -5,6 +5,7 @@ to have taken of it. So a process that dies between a decision and a message los
 message and its mark in the log sends that message again, with the same id.
 
 One message at a time and channel; a channel that hangs holds up no other. Within a rule the order of incidents is kept.
+Of several engines each tells of the rules whose partitions it holds (see engine.terms).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import random
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from engine.engine import Engine
@@ -24,6 +25,7 @@ from engine.query.value import Query
 from engine.rules.marks import command
 from engine.rules.model import THRESHOLD, Delivery, Incident, Rule
 from engine.rules.routing import Decision, Done, Hold, Send
+from engine.terms import ALONE
 from server.marks import Submit, write
 from server.notify import REPEAT, RESOLVED, Channel, Message, NotSent
 
@@ -54,17 +56,19 @@ class Channels(Protocol):
 
 
 class Outbox:
-    """Tells. rules: those that there are, by id; flood: messages per channel and minute; fence: see Alerts; stamp: ms
-    now, not before the newest of the log, which stands still while nothing comes."""
+    """Tells. rules: those that there are, by id; flood: messages per channel and minute; held: the terms for which this
+    process holds partitions, none where others may hold them already; stamp: ms now, not before the newest of the log,
+    which stands still while nothing comes."""
 
     def __init__(
         self, engine: Engine, submit: Submit, rules: Callable[[], Mapping[str, Rule]],
-        channels: Channels, decide: Decide, compose: Compose, flood: int, fence: int = 0,
+        channels: Channels, decide: Decide, compose: Compose, flood: int,
+        held: Callable[[], Collection[int]] = lambda: (ALONE,),
         stamp: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
         self._stamp = stamp or (lambda: engine.stamp)
         self._engine, self._submit, self._rules, self._channels = engine, submit, rules, channels
-        self._decide, self._compose, self._flood, self._fence = decide, compose, flood, fence
+        self._decide, self._compose, self._flood, self._held = decide, compose, flood, held
         self.news = asyncio.Event()
         """Set by whoever knows that there may be something to tell."""
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -76,6 +80,7 @@ class Outbox:
         self._is_ending = False
         self._seen = -1
         """The book's version at the last look."""
+        self._held_then: Collection[int] = ()
         self._wakes = 0
         """ms before which there is nothing to do unless something changes."""
 
@@ -108,25 +113,27 @@ class Outbox:
         self.news.set()
 
     async def _look(self) -> None:
-        now, version = self._stamp(), self._engine.book.version
+        now, version, held = self._stamp(), self._engine.book.version, self._held()
         for channel in [channel for channel, task in self._busy.items() if task.done()]:
             self._busy.pop(channel).result()
             self._wakes = 0
-        if self._is_ending or (version == self._seen and now < self._wakes):
+        if self._is_ending or (version == self._seen and held == self._held_then and now < self._wakes):
             return
-        self._seen, self._wakes = version, _NEVER
+        self._seen, self._held_then, self._wakes = version, held, _NEVER
         self._remember_rules()
         marks: list[Mark] = []
-        for incident, name, delivery in self._next():
+        for incident, name, delivery in self._next(held):
             if name not in self._busy:
                 marks += self._attend(incident, name, delivery, now)
         await write(self._submit, self._engine, marks)
 
-    def _next(self) -> list[tuple[Incident, str, Delivery]]:
+    def _next(self, held: Collection[int]) -> list[tuple[Incident, str, Delivery]]:
         """What each channel may be told next: of each rule its oldest incident. First and last messages come before
         updates and repeats, and those that have waited longest before others."""
         found: dict[tuple[str, str], tuple[Incident, str, Delivery]] = {}
         for incident in self._engine.book.incidents.values():
+            if self._term_of(incident) not in held:
+                continue
             for name, delivery in incident.deliveries.items():
                 if not delivery.ended:
                     found.setdefault((incident.rule, name), (incident, name, delivery))
@@ -168,7 +175,8 @@ class Outbox:
         # By its first word: of two silences now one may cover what fires, now the other.
         if delivery.held.split()[:1] == why.split()[:1] and not ended:
             return []
-        return [command("held", self._fence, incident=incident.id, channel=name, at=now, why=why, ended=ended)]
+        term = self._term_of(incident)
+        return [command("held", term, incident=incident.id, channel=name, at=now, why=why, ended=ended)]
 
     def _flooded(self, name: str, now: int) -> int | None:
         """Until when, ms, a channel has had too many messages; None for not, and then one more is counted."""
@@ -184,25 +192,32 @@ class Outbox:
         self, channel: Channel, rule: Rule, incident: Incident, delivery: Delivery, decision: Send, now: int
     ) -> None:
         """One try."""
-        kind = decision.kind
+        kind, term = decision.kind, self._term_of(incident)
         id = message_id(incident, channel.name, kind, delivery)
         said: dict[str, str | int] = {"incident": incident.id, "channel": channel.name, "kind": kind, "message": id}
         said["tries"] = delivery.tries + 1
         try:
             message = await self._compose(rule, incident, kind, id, now, channel.name)
+            if term not in self._held():  # whoever holds it now tells of it
+                return
             ids = await channel.send(message, delivery.ids)
         except NotSent as error:
-            await write(self._submit, self._engine, [self._failed(incident, delivery, error, said)])
+            await write(self._submit, self._engine, [self._failed(incident, delivery, error, said, term)])
             return
         except Exception as error:  # a fault of ours: the other alerts and channels must not suffer for it
             logger.exception("a message of %s to %s failed in a way it should not", incident.id, channel.kind)
             fault = NotSent(f"a fault of this program: {error!r:.200}", unknown=True)
-            await write(self._submit, self._engine, [self._failed(incident, delivery, fault, said)])
+            await write(self._submit, self._engine, [self._failed(incident, delivery, fault, said, term)])
             return
         more = {"revision": decision.revision, "ids": ids, "last": kind == RESOLVED}
-        await write(self._submit, self._engine, [command("sent", self._fence, at=self._stamp(), **more, **said)])
+        await write(self._submit, self._engine, [command("sent", term, at=self._stamp(), **more, **said)])
 
-    def _failed(self, incident: Incident, delivery: Delivery, error: NotSent, said: dict[str, str | int]) -> Mark:
+    def _term_of(self, incident: Incident) -> int:
+        return self._engine.terms.of_key(incident.rule)
+
+    def _failed(
+        self, incident: Incident, delivery: Delivery, error: NotSent, said: dict[str, str | int], term: int
+    ) -> Mark:
         now = self._stamp()  # it may have taken its time
         since = incident.closed or max((at for _, at, _, _ in incident.changes), default=incident.opened)
         retry = None
@@ -213,7 +228,7 @@ class Outbox:
             "%s did not take a message of %s, %s: %s", said["channel"], incident.id,
             "which is given up" if retry is None else "trying again", error.reason,
         )  # fmt: skip
-        return command("failed", self._fence, at=now, reason=error.reason, retry=retry, **said)
+        return command("failed", term, at=now, reason=error.reason, retry=retry, **said)
 
 
 def stand_in(incident: Incident) -> Rule:

@@ -3,9 +3,9 @@
     Delivery ──▶ Arrivals (rules about each arriving value)
     each second: rule ──▶ Readers ──▶ Readings ──▶ Watched ──▶ edges ──▶ mark in the log ──▶ every process's book
 
-One process does it: `serve`, or the engine that owns the log. What it keeps in memory follows from the book and the
-panes, so whoever takes over goes on: the seconds after the last one of which the log says that it was looked at are
-looked at again, which changes nothing where they have been.
+`serve` does it for all rules, an engine for those of the partitions that it holds for one term (see engine.terms). What
+is kept in memory follows from the book and the panes, so whoever takes over goes on: the seconds after the last one of
+which the log says that it was looked at are looked at again, which changes nothing where they have been.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from engine.engine import Delivery, Engine
 from engine.model import Entry, Mark
 from engine.query.value import Name
 from engine.rules.marks import about, asks, command, edges
-from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Readings, Rule, State
+from engine.rules.model import FIRE, NO_DATA, RESOLVED, Edge, Group, Look, Readings, Rule, State
 from engine.rules.watched import Watched, ended
+from engine.terms import ALONE
 from server.effort import Effort
 from server.errors import ApiError
 from server.log import LogError
@@ -55,10 +56,15 @@ Rules = Callable[[], Mapping[str, Rule]]
 
 
 class Alerts:
-    """Evaluates. rules: those that there are now, by id; fence: of the log's owner, 0 for one that is alone."""
+    """Evaluates. rules: those that there are now, by id, of which it takes those that are held for the term; beside:
+    how many evaluations there are in the process."""
 
-    def __init__(self, engine: Engine, readers: Readers, submit: Submit, rules: Rules, fence: int = 0) -> None:
-        self._engine, self._readers, self._submit, self._rules, self._fence = engine, readers, submit, rules, fence
+    def __init__(
+        self, engine: Engine, readers: Readers, submit: Submit, rules: Rules, term: int = ALONE,
+        beside: Callable[[], int] = lambda: 1,
+    ) -> None:  # fmt: skip
+        self._engine, self._readers, self._submit, self._rules, self.term = engine, readers, submit, rules, term
+        self._beside = beside
         self.watched: dict[str, Watched] = {}
         self.seconds = 0.0
         """Spent on evaluations."""
@@ -97,8 +103,11 @@ class Alerts:
     def changed(self, rule_id: str) -> None:
         """A rule is new, or not what it was: what arrives from here on counts, not only from its first second on."""
         rule = self._rules().get(rule_id)
-        if rule is not None and rule.enabled and rule.each:
+        if rule is not None and rule.enabled and rule.each and self._holds(rule_id):
             self._arrivals.watch_too(rule.query.name)
+
+    def _holds(self, rule_id: str) -> bool:
+        return self._engine.terms.of_key(rule_id) == self.term
 
     async def run(self) -> None:
         """Evaluates each second; for ever."""
@@ -138,7 +147,7 @@ class Alerts:
         for watched in list(self.watched.values()):
             marks += await self._attend(watched, at, arrived, news)
             await self._breathe()
-        self._rest = at + int((self.seconds - begun) * ALL_FACTOR * SECOND)
+        self._rest = at + int((self.seconds - begun) * ALL_FACTOR * self._beside() * SECOND)
         if marks or len(arrived.series) or (self.watched and at - self._said >= SAY_EVERY):
             marks.append(self._looked(at, position))
         await write(self._submit, self._engine, marks)
@@ -178,19 +187,22 @@ class Alerts:
         # As in the book, so that an incident goes on even where its edges are in several marks.
         ordered = sorted(changes, key=lambda edge: edge.kind == RESOLVED)
         parts = (ordered[at : at + EDGES_PER_MARK] for at in range(0, len(ordered), EDGES_PER_MARK))
-        return [edges(rule, channels, part, self._fence, why, **(known or {})) for part in parts]
+        return [edges(rule, channels, part, self.term, why, **(known or {})) for part in parts]
 
     def _looked(self, at: int, position: int) -> Mark:
         self._said = at
-        return command("looked", self._fence, at=at, position=position, since=self._listening)
+        return command("looked", self.term, at=at, position=position, since=self._listening)
 
     def _follow_rules(self, at: int) -> list[Mark]:
         """Begins with new rules, and ends the alerts of those that are off or gone, or that ask something else now."""
-        rules = {id: rule for id, rule in self._rules().items() if rule.enabled}
+        rules = {id: rule for id, rule in self._rules().items() if rule.enabled and self._holds(id)}
+        known_of = {*self.watched, *filter(self._holds, self._engine.book.alerts)}
         marks: list[Mark] = []
-        for id in [id for id in {*self.watched, *self._engine.book.alerts} if id not in rules]:
+        for id in [id for id in known_of if id not in rules]:
             watched = self.watched.pop(id, None)
-            marks += self._end(id, watched.states if watched is not None else self._engine.book.states(id), at, GONE)
+            if self._holds(id):
+                states = watched.states if watched is not None else self._engine.book.states(id)
+                marks += self._end(id, states, at, GONE)
             self._readers.forget(id)
             self._recalled.discard(id)
             self._next.pop(id, None)
@@ -219,12 +231,14 @@ class Alerts:
         if not self._engine.stamp:  # nothing has ever come
             self._follow_rules(0)
             return
-        book, stamp = self._engine.book, self._engine.stamp
+        stamp = self._engine.stamp
         now = self._evaluated = stamp // SECOND * SECOND
-        self._second, self._listening = stamp // SECOND, book.listening
-        begin = max(book.looked, now - MAX_BEFORE * SECOND)
+        held = self._engine.terms.partitions(self.term)
+        look = self._engine.book.looks[held[0]] if held else Look()  # all that a term holds have come as far
+        self._second, self._listening = stamp // SECOND, look.since
+        begin = max(look.at, now - MAX_BEFORE * SECOND)
         marks = self._follow_rules(begin)
-        missed = arrived_since(self._engine, book.reached, begin, now) if book.looked else None
+        missed = arrived_since(self._engine, look.position, begin, now) if look.at else None
         if missed is not None:
             self._arrivals.put(missed.rest)
         position = missed.position if missed is not None else self._engine.position
@@ -239,6 +253,11 @@ class Alerts:
                 await self._breathe()
         if self.watched or marks:
             await write(self._submit, self._engine, [*marks, self._looked(now, position)])
+
+    def close(self) -> None:
+        """Whoever reads for the rules need not know them any more."""
+        for id in self.watched:
+            self._readers.forget(id)
 
     async def _breathe(self) -> None:
         """Lets others have their turn, every now and then."""

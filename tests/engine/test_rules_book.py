@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.engine import Engine
-from engine.model import Entry
+from engine.model import Entry, Mark
 from engine.rules import book as books
 from engine.rules import history
 from engine.rules.book import Book
@@ -29,6 +30,7 @@ from engine.rules.model import (
     Edge,
     State,
 )
+from engine.terms import ASSIGN, PARTITIONS, Terms, partition_of
 
 A, B = (("host", "a"),), (("host", "b"),)
 RULE, CHANNELS = "alert_1", ["email", "slack"]
@@ -109,17 +111,30 @@ def test_episodes_are_bounded_by_rule_and_in_all(monkeypatch: pytest.MonkeyPatch
     assert book.episodes("alert_1")[0].fired == 490
 
 
-def test_marks_of_an_owner_before_do_nothing_but_anybody_may_acknowledge() -> None:
-    book = Book()
-    book.take(edges(RULE, [], [Edge(A, FIRED, 10, firing(10))], fence=3), 4)
+def test_only_who_holds_a_rule_decides_about_it_but_anybody_may_acknowledge() -> None:
+    book, terms = Book(), Terms()
+    dealt = [(3, "a", list(range(PARTITIONS))), (4, "b", [partition_of(RULE)])]
+    terms.take(Mark(ASSIGN, text=json.dumps(dealt)))
+    book.take(edges(RULE, [], [Edge(A, FIRED, 10, firing(10))], term=3), terms)
     assert not book.alerts
-    book.take(edges(RULE, [], [Edge(A, FIRED, 10, firing(10))], fence=4), 4)
+    book.take(edges(RULE, ["slack"], [Edge(A, FIRED, 10, firing(10))], term=4), terms)
     incident = book.open(RULE)
     assert incident is not None
-    book.take(command("ack", incident=incident.id, who="ann"), 4)
-    book.take(command("snooze", incident=incident.id, who="ann", until=99), 4)
-    book.take(command("something_new", what=1), 0)
+    told = {"incident": incident.id, "channel": "slack", "at": 11, "why": "x", "ended": False}
+    book.take(command("held", 3, **told), terms)
+    assert not incident.deliveries["slack"].held
+    book.take(command("held", 4, **told), terms)
+    assert incident.deliveries["slack"].held == "x"
+    book.take(command("ack", incident=incident.id, who="ann"), terms)
+    book.take(command("snooze", incident=incident.id, who="ann", until=99), terms)
+    book.take(command("something_new", what=1), terms)
     assert (incident.acknowledged, incident.snoozed) == ("ann", 99)
+    book.take(command("looked", 3, at=5, position=6, since=0), terms)
+    book.take(command("looked", 2, at=9, position=9, since=9), terms)
+    assert {look.at for look in book.looks} == {0, 5} and book.looks[partition_of(RULE)].at == 0
+    again = Book()
+    again.restore(book.save())
+    assert again.looks == book.looks
 
 
 def test_it_is_part_of_the_engine_and_of_its_checkpoint() -> None:
