@@ -4,7 +4,8 @@ One server alone does this between two entries of its own choice. Where several 
 says in the log where a flush begins and that it is done, so that all of them do the same at the same place:
 
     owner  a process has become the owner, under a higher fence than all before; the store's newest flush is `number`
-    begin  flush `number` takes what is pending here
+    begin  flush `number` takes what is pending here; `text`: a version for each engine's share, where it is shared
+    share  an engine's share of it is written (see server.subscribers.rollups_shares)
     done   it is in the store; `bounds`: the new `rolled`
     assign which engine has which part of the work (see engine.terms)
 
@@ -25,7 +26,7 @@ from engine.terms import ASSIGN
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-OWNER, BEGIN, DONE = "owner", "begin", "done"
+OWNER, BEGIN, SHARE, DONE = "owner", "begin", "share", "done"
 
 
 def take_marks(engine: Engine, marks: Sequence[Mark]) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from engine import panes
 from engine.levels import LEVELS, PACKED, SPANS, WIDTHS, floor, folded_at, span, width
+from engine.model import Ints
 from engine.panes import Panes
 from engine.series import Catalogue
 from engine.slots import Slot
@@ -41,18 +43,42 @@ class Pending(NamedTuple):
     """See engine.levels.Retention."""
 
 
+class Share(NamedTuple):
+    """What of a patient flush is rolled up here, where several share it. The shares of a flush have no block in common,
+    and together have all.
+
+    whole: whether all of a metric's blocks are made here, but the single ones of the hour that is going on; singles:
+    whether those are, of all metrics.
+    """
+
+    whole: Callable[[str], bool]
+    singles: bool
+
+    def has(self, block: BlockId, done: int) -> bool:
+        """Whether new panes of a block are rolled up here; done: before when hours are over."""
+        if block.level == 0 and block.start >= done:
+            return self.singles
+        return self.whole(block.name)
+
+
+ALL_OF_IT = Share(lambda name: True, True)
 Read = Callable[[list[BlockId]], dict[BlockId, Panes]]
 List = Callable[[int, int, int], Iterable[BlockId]]
 """(level, start, end) -> the stored blocks that start there."""
 Blocks = dict[BlockId, Panes]
 
 
-def roll(pending: Pending, catalogue: Catalogue, read: Read, stored: List) -> tuple[Blocks, tuple[int, ...]]:
+def roll(
+    pending: Pending, catalogue: Catalogue, read: Read, stored: List, share: Share = ALL_OF_IT
+) -> tuple[Blocks, tuple[int, ...]]:
     """The blocks to overwrite, and the new `rolled` bounds. Panes of a block are sorted by series and start.
 
     Where the rolling is patient, the finest level's blocks of an hour that is over come out as packed ones; the single
     ones that are stored of it are not needed any more.
     """
+    def listed(level: int, start: int, end: int) -> Iterable[BlockId]:
+        return (block for block in stored(level, start, end) if share.whole(block.name))
+
     changed: Blocks = {}
     fresh: dict[tuple[int, int], list[Panes]] = defaultdict(list)
     for key, slot in pending.slots.items():
@@ -61,14 +87,14 @@ def roll(pending: Pending, catalogue: Catalogue, read: Read, stored: List) -> tu
     rolled = []
     for level in LEVELS:
         done = max(floor(pending.closed, folded_at(level, pending.patient)), pending.rolled[level])
-        additions = _additions(level, fresh, pending.horizons, catalogue)
+        additions = _additions(level, fresh, pending.horizons, catalogue, partial(share.has, done=done))
         if level == 0 and pending.patient:
-            mine, due = _merge_patiently(additions, pending.rolled[0], done, catalogue, read, stored)
+            mine, due = _merge_patiently(additions, pending.rolled[0], done, catalogue, read, listed)
         else:
             mine = _merge(level, additions, folded, catalogue, read)
             due = {block for block in mine if block.start < done}
             if done > pending.rolled[level] and level + 1 in LEVELS:
-                due |= {block for block in stored(level, pending.rolled[level], done) if block not in mine}
+                due |= {block for block in listed(level, pending.rolled[level], done) if block not in mine}
         changed.update(mine)
         rolled.append(done)
         if level + 1 in LEVELS:
@@ -80,8 +106,9 @@ Additions = dict[BlockId, list[Panes]]
 
 
 def _additions(
-    level: int, fresh: dict[tuple[int, int], list[Panes]], horizons: tuple[int, ...], catalogue: Catalogue
-) -> Additions:
+    level: int, fresh: dict[tuple[int, int], list[Panes]], horizons: tuple[int, ...], catalogue: Catalogue,
+    wanted: Callable[[BlockId], bool],
+) -> Additions:  # fmt: skip
     """A level's new panes by block. Those it does not keep any more become new ones of the next level."""
     found: Additions = defaultdict(list)
     for (of_level, start), parts in list(fresh.items()):
@@ -90,8 +117,10 @@ def _additions(
         if level + 1 in LEVELS and start < horizons[level]:
             fresh[level + 1, floor(start, SPANS[level + 1])].extend(parts)
             continue
-        for name, part in _by_name(panes.concat(parts), catalogue):
-            found[BlockId(level, start, name)].append(part)
+        for name, rows, of_name in _by_name(panes.concat(parts), catalogue):
+            block = BlockId(level, start, name)
+            if wanted(block):
+                found[block].append(rows.take(of_name))
     return found
 
 
@@ -170,8 +199,8 @@ def _fold(rows: Panes, width: int, catalogue: Catalogue) -> Panes:
     return merged
 
 
-def _by_name(rows: Panes, catalogue: Catalogue) -> Iterable[tuple[str, Panes]]:
-    """The rows of each metric name."""
+def _by_name(rows: Panes, catalogue: Catalogue) -> Iterable[tuple[str, Panes, Ints]]:
+    """(name, all panes, which rows of them are its own) of each metric."""
     numbers = catalogue.name_numbers[rows.series]
     order = np.argsort(numbers, kind="stable")
     if not len(order):
@@ -179,4 +208,4 @@ def _by_name(rows: Panes, catalogue: Catalogue) -> Iterable[tuple[str, Panes]]:
     starts = np.flatnonzero(np.append(True, np.diff(numbers[order]) != 0))
     for begin, end in zip(starts, [*starts[1:], len(order)], strict=True):
         part = order[begin:end]
-        yield catalogue.by_number[int(numbers[part[0]])].name, rows.take(part)
+        yield catalogue.by_number[int(numbers[part[0]])].name, rows, part

@@ -55,6 +55,10 @@ class Terms:
         """The terms for which an engine holds anything."""
         return [term for term, name in self.engines.items() if name == engine]
 
+    def held_by(self, engine: str) -> list[int]:
+        """The partitions that an engine holds."""
+        return [at for at, term in enumerate(self.holding) if term and self.engines.get(term) == engine]
+
     def take(self, mark: Mark) -> None:
         """Does what an `assign` of the log's owner says."""
         for term, engine, partitions in json.loads(mark.text):

@@ -42,7 +42,18 @@ from server.half_restored import refuse_half_restored
 from server.hub import Hub, WebSocketEndpoint
 from server.ingest.collector import Collector
 from server.ingest.over_http import IngestApp
-from server.log import Lease, Log, LogDamaged, LogError, LogFull, LogUnavailable, open_lease, open_log, open_members
+from server.log import (
+    Lease,
+    Log,
+    LogDamaged,
+    LogError,
+    LogFull,
+    LogMissed,
+    LogUnavailable,
+    open_lease,
+    open_log,
+    open_members,
+)
 from server.options import hub_limits, load_plugins
 from server.origin import Origin, write_origin
 from server.ownership import Ownership
@@ -59,6 +70,7 @@ from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups
 from server.subscribers.rollups_owner import OwnersRollups
+from server.subscribers.rollups_shares import Shares
 from server.wire.messages import decode_json
 
 logger = logging.getLogger("streamgauge")
@@ -81,6 +93,7 @@ class App:
         self.lease: Lease | None = None
         self.rollups: Rollups | None = None
         self.ownership: Ownership | None = None
+        self.shares: Shares | None = None
         self._failed = failed or (lambda error: None)
         self._tasks: list[asyncio.Task[None]] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -127,6 +140,7 @@ class App:
             *([("alerts", self.alerting.run())] if self.role != GATEWAY else []),
             *([("heartbeat", self.alerting.beat(self._trouble))] if self.role != GATEWAY else []),
             *([("lease", self.lease.run())] if self.lease is not None else []),
+            *([("shares", self.shares.run())] if self.shares is not None else []),
             *([("presence", self.presence.run())] if self.presence is not None else []),
             ("ready", self._become_ready(opened_in)),
             ("numbers", self._count(settings)),
@@ -175,7 +189,7 @@ class App:
 
     def explain(self, error: BaseException) -> str:
         """What a damaged log or store has lost, and the way out. Blocks: it reads the log."""
-        if not isinstance(error, LogDamaged):
+        if not isinstance(error, LogDamaged) or isinstance(error, LogMissed):
             return str(error)
         return damage.explain(error, self.settings.log, self.engine.position)
 
@@ -250,7 +264,8 @@ class App:
             self.pipeline.gather = GATHER_SECONDS
             partitioning = Partitioning(members, self.pipeline)
             self.ownership = Ownership(self.lease, store, self.pipeline, make, partitioning.run)
-            self.pipeline.subscribers.append(self.ownership.applied)
+            self.shares = Shares(self.engine, store, self.pipeline.submit, self.name, lambda: presence.is_heard)
+            self.pipeline.subscribers += [self.ownership.applied, self.shares.applied]
         kept: dict[str, Saved] = {KIND: saved, **{each.kind: each for each in self.documents}}
         self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
         place = f"{self.settings.host}:{self.settings.port}"

@@ -43,14 +43,13 @@ class Presence:
     def said(self) -> dict[str, Any]:
         """What is said now. behind_ms: by how much the newest arrival applied here lies back."""
         engine, ownership, terms = self._pipeline.engine, self._ownership, self._pipeline.engine.terms
-        held = terms.of_engine(self._members.name)
         ledger = engine.ledger
         return {
             "role": self._role, "place": self._place, "offset": self._pipeline.offset(engine.position),
             "behind_ms": max(0, time.time_ns() // 1_000_000 - engine.stamp),
             "owns": ownership is not None and ownership.rollups is not None,
             "ready": self._pipeline.is_caught_up,
-            "partitions": sorted(partition for term in held for partition in terms.partitions(term)),
+            "partitions": terms.held_by(self._members.name),
             "fence": engine.shared.fence if engine.shared is not None else 0, "flush": engine.generation,
             "ledger": {
                 "received": ledger.received, "accepted": ledger.accepted, "events": ledger.events,

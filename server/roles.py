@@ -2,7 +2,7 @@
 
     serve    all in one: the only one on its log and its store
     gateway  ingest, API, live screens; any number of them on one Redis stream and one DynamoDB store
-    engine   owns the log while no other engine does: rolls up, writes the store, trims the log; the others stand by
+    engine   holds its partitions of alerts and rollups; one of them owns the log, makes flushes count and trims it
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ LogError
 ├── LogFull         the bound in bytes is reached; the append was not done and may be tried later
 ├── LogUnavailable  the log cannot take the append now (disk, connection); whether it was done is unknown
 └── LogDamaged      what was stored cannot be trusted; the message names the place
+    └── LogMissed   nothing is damaged, but another process has trimmed what this one had not read yet: begin anew
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from server.log.scan import Good, Hole
 from server.log.scan import scan as scan_segments
 
 __all__ = [
-    "Good", "Hole", "Lease", "Log", "LogDamaged", "LogError", "LogFull", "LogReader", "LogUnavailable", "Members",
-    "Record", "log_owner", "mend_segments", "mend_stream", "open_archive", "open_lease", "open_log", "open_members",
-    "open_reader", "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
+    "Good", "Hole", "Lease", "Log", "LogDamaged", "LogError", "LogFull", "LogMissed", "LogReader", "LogUnavailable",
+    "Members", "Record", "log_owner", "mend_segments", "mend_stream", "open_archive", "open_lease", "open_log",
+    "open_members", "open_reader", "recovered_strays", "scan_segments", "scan_stream", "set_log_aside", "write_archive",
 ]  # fmt: skip
 
 MEMBER_LIFE = 3.0
@@ -47,6 +48,10 @@ class LogUnavailable(LogError):
 
 class LogDamaged(LogError):
     """Stored records that are damaged, missing or replaced."""
+
+
+class LogMissed(LogDamaged):
+    """Records that were trimmed before this process had read them."""
 
 
 class Record(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from server.log import Lease, LogDamaged, LogUnavailable
+from server.log import Lease, LogMissed, LogUnavailable
 from server.log.redis_client import TROUBLE
 from server.log.redis_lease import owner_text
 from server.log.redis_names import SEQUENCE_BITS, format_id, text
@@ -63,7 +63,7 @@ async def _by_anybody(client: Any, stream: str, consumer: str, upto: int) -> Non
 
 
 async def check_nothing_was_trimmed(client: Any, stream: str, after: int, first: int) -> None:
-    """Raises LogDamaged where entries between two that were read one after the other may have been trimmed.
+    """Raises LogMissed where entries between two that were read one after the other may have been trimmed.
 
     Whoever owns a stream does not wait for one that has stood still. Asked only where the two are QUIET_MS apart: an
     owner's flushes, of which it trims behind the last but one, are further apart than that.
@@ -75,7 +75,7 @@ async def check_nothing_was_trimmed(client: Any, stream: str, after: int, first:
     except (RedisError, *TROUBLE) as error:
         raise LogUnavailable(f"Redis does not answer: {error}") from error
     if after < min(map(int, cursors), default=0) < first:
-        raise LogDamaged(
+        raise LogMissed(
             f"{stream} has been trimmed beyond entry {after}, up to which this process had read: it was away for too "
             "long. Start it again, it goes on from the newest checkpoint"
         )

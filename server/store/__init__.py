@@ -15,11 +15,13 @@ StoreError
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from server.store.addresses import dynamodb_place as dynamodb_place
+from server.store.addresses import store_path as store_path
 
 FieldValue = str | int | float | None
 ScannedEvent = tuple[FieldValue, ...]
@@ -114,6 +116,17 @@ class Checkpoint(NamedTuple):
     data: bytes
 
 
+class WrittenShare(NamedTuple):
+    """Blocks of a flush that another process has written, by `SharedStore.write_share`: they count with the flush.
+
+    version: under which they are written; buckets: level -> where their stretches of time are listed; size: bytes.
+    """
+
+    version: int
+    buckets: dict[int, list[int]]
+    size: int
+
+
 @dataclass(slots=True)
 class Flush:
     """Everything one checkpoint writes, in one transaction.
@@ -124,7 +137,7 @@ class Flush:
     series: (id, packed key) of the series that are new in the catalogue. dedup_chunks: (number, data), overwriting a
     chunk of the same number; chunks with a number below dedup_drop_before are removed. packed_before: blocks of level 0
     that begin before this time are deleted first; others hold their panes since the flush before, so that whoever still
-    looked for them has found those.
+    looked for them has found those. shares: what others have written of it; only where several processes share a store.
     """
 
     generation: int
@@ -136,6 +149,7 @@ class Flush:
     dedup_chunks: list[tuple[int, bytes]] = field(default_factory=list)
     dedup_drop_before: int = 0
     packed_before: int = 0
+    shares: Sequence[WrittenShare] = ()
 
 
 class Store(Protocol):
@@ -249,6 +263,18 @@ class SharedStore(Store, Protocol):
     def take_over(self) -> int:
         """From here on who wrote flushes before can do so no more; the generation of the newest flush that counts."""
 
+    def versions(self, count: int) -> list[int]:
+        """As many versions, for shares of the next flush; for its owner."""
+
+    def write_share(
+        self, generation: int, version: int, blocks: Mapping[BlockKey, bytes], guard: Callable[[], bool]
+    ) -> WrittenShare:
+        """Write blocks of a flush that begins; for any process. None may be of level 0.
+
+        They count once the owner's flush of this generation has the share, else never. guard: asked before each step;
+        StoreConflict where it says no, and where that flush is there already.
+        """
+
     def refresh(self, generation: int) -> None:
         """See what the owner has written, at least up to the flush of this generation; 0: whatever is there.
 
@@ -342,25 +368,6 @@ def open_snapshot(url: str, aws: Aws = Aws()) -> Snapshot | None:
     from server.store.sqlite_snapshot import SqliteSnapshot
 
     return SqliteSnapshot(str(path))
-
-
-def dynamodb_place(url: str) -> tuple[str, str]:
-    """(region, prefix of the tables' names) of an address dynamodb://region/prefix. ValueError for another form."""
-    match = re.fullmatch(r"dynamodb://([a-z][a-z0-9-]{1,40})/([a-zA-Z0-9_.-]{1,200})", url)
-    if match is None:
-        raise ValueError(
-            "must be dynamodb://region/prefix, the region as AWS writes it (eu-central-1), "
-            "the prefix of up to 200 letters, digits and _ . -"
-        )
-    return match[1], match[2]
-
-
-def store_path(url: str) -> Path:
-    """The file of the store at `url`. ValueError for an address of another form."""
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path or path == ":memory:":
-        raise ValueError(f"{url!r} is no store address; use sqlite:///path/to/file.db")
-    return Path(path)
 
 
 def set_store_aside(url: str, mark: str) -> str:

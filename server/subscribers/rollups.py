@@ -23,10 +23,19 @@ from engine.flushes import Frozen, freeze, thaw
 from engine.levels import HOUR, LEVELS, PACKED, floor, folded_at
 from engine.model import Event
 from engine.panes import ALL, Panes
-from engine.rollup import BlockId, roll
+from engine.rollup import ALL_OF_IT, BlockId, Share, roll
 from server.backlog import FLUSH_BYTES, Backlog
 from server.log import Log, LogUnavailable
-from server.store import BlockKey, Flush, Store, StoreDamaged, StoredEvent, StoreUnavailable, StoreVersion
+from server.store import (
+    BlockKey,
+    Flush,
+    Store,
+    StoreDamaged,
+    StoredEvent,
+    StoreUnavailable,
+    StoreVersion,
+    WrittenShare,
+)
 from server.wire.blocks import Block, encode, samples_of
 
 logger = logging.getLogger("streamgauge.rollups")
@@ -53,6 +62,10 @@ class Job:
     arrays: checkpoint.Arrays
     encoded: list[bytes] = field(default_factory=list)
     """The arrays as bytes, once they are."""
+    share: Share = ALL_OF_IT
+    """What is rolled up here."""
+    shares: list[WrittenShare] = field(default_factory=list)
+    """The rest, which others have written."""
 
 
 class Rollups:
@@ -191,6 +204,7 @@ class Rollups:
                 if not self._patient:
                     raise
                 self.backlog.failed(error)
+                job.share, job.shares = ALL_OF_IT, []  # what others have written may not count any more
                 logger.error("flush %d is tried again in %g s: %s", job.taken.generation, pause, error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
@@ -210,7 +224,7 @@ class Rollups:
             job.encoded = checkpoint.encode_arrays(job.arrays)
             checkpoint.release(self.engine)
         taken = job.taken
-        blocks, rolled = roll(taken.pending, self.engine.catalogue, self._read, self._list)
+        blocks, rolled = roll(taken.pending, self.engine.catalogue, self._read, self._list, job.share)
         job.header |= {"generation": taken.generation, "rolled": list(rolled)}
         flush = Flush(
             taken.generation, taken.position, [checkpoint.encode_header(job.header, job.arrays), *job.encoded],
@@ -221,17 +235,17 @@ class Rollups:
             taken.oldest_chunk,
             # What this flush packs goes with the next one: till then somebody may look for the single blocks.
             taken.pending.rolled[0] if self._is_patient else 0,
+            job.shares,
         )  # fmt: skip
         self.store.write(flush)
         self.checkpoint_bytes = sum(map(len, flush.checkpoint))
         return list(blocks), rolled
 
     def _read(self, wanted: list[BlockId]) -> dict[BlockId, Panes]:
-        found = self.store.read_blocks([BlockKey(*block) for block in wanted])
-        return {BlockId(*key): Block(data, generation).panes(ALL) for key, (generation, data) in found.items()}
+        return read_panes(self.store, wanted)
 
     def _list(self, level: int, start: int, end: int) -> list[BlockId]:
-        return [BlockId(*key) for key in self.store.list_blocks(level, start, end)]
+        return list_blocks(self.store, level, start, end)
 
     async def expire(self) -> None:
         """Lets go of what is past its retention. StoreUnavailable, StoreDamaged."""
@@ -254,6 +268,17 @@ class Rollups:
             if gone:
                 logger.debug("retention let go of %d blocks of level %d", gone, level)
         self.store.expire_events(events_before)
+
+
+def read_panes(store: Store, wanted: list[BlockId]) -> dict[BlockId, Panes]:
+    """The panes of the blocks that are stored. Blocks the thread."""
+    found = store.read_blocks([BlockKey(*block) for block in wanted])
+    return {BlockId(*key): Block(data, generation).panes(ALL) for key, (generation, data) in found.items()}
+
+
+def list_blocks(store: Store, level: int, start: int, end: int) -> list[BlockId]:
+    """The stored blocks of a level that begin in [start, end). Blocks the thread."""
+    return [BlockId(*key) for key in store.list_blocks(level, start, end)]
 
 
 def stored_event(position: int, row: int, event: Event) -> StoredEvent:

@@ -13,7 +13,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import alerts, cost, ingest, machine, memory, pauses, preview, push, queries, replay, together
+from tests.benchmarks import (
+    alerts,
+    cost,
+    ingest,
+    machine,
+    memory,
+    pauses,
+    preview,
+    push,
+    queries,
+    replay,
+    shares,
+    together,
+)
 from tests.benchmarks.table import HEADER, Figure, line, render
 
 FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
@@ -28,6 +41,7 @@ FIGURES: dict[str, Callable[[Path, bool], Iterator[Figure]]] = {
     "start": replay.start,
     "checkpoint": pauses.checkpoints,
     "together": together.share,
+    "shares": shares.flush,
     "dynamodb": cost.store,
     "alerts": alerts.evaluation,
     "preview": preview.of_a_month,

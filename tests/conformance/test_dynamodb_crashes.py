@@ -5,14 +5,14 @@ nothing; compared with a model of plain dicts.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from engine.levels import DAY, HOUR, MINUTE, PACKED
 from server.store import BlockKey, Flush, StoreConflict, StoredEvent, StoreUnavailable
-from server.store.dynamodb import chunks, pages
+from server.store.dynamodb import chunks, pages, reader
 from server.store.dynamodb.store import DynamoStore
 from tests.dynamodb_memory import Killed, MemoryClient, Tables
 
@@ -232,3 +232,40 @@ def test_who_comes_too_late_does_not_take_over(history: History) -> None:
     with pytest.raises(StoreConflict, match="taken over"):
         old.write(fourth)
     assert seen(knowing) == model.after(fourth)
+
+
+def rewriting(generation: int) -> Flush:
+    """A flush that writes one block over."""
+    return Flush(generation, generation, [b"c"], {BlockKey(1, 0, "a"): b"%d" % generation})
+
+
+def test_who_is_a_few_flushes_behind_finds_what_there_was_and_who_is_further_behind_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "LOOK_SECONDS", 0)
+    tables: Tables = {}
+    _, store = store_on(tables)
+    late: list[DynamoStore] = []
+    for generation in range(1, 20):
+        store.read_blocks([BlockKey(1, 0, "a")])  # as each flush does, so that what is replaced is deleted later
+        store.write(rewriting(generation))
+        late.append(store_on(tables)[1])
+        for other in late:
+            known = other.generation
+            found, _ = other.read_blocks([BlockKey(1, 0, "a")])[BlockKey(1, 0, "a")]
+            assert found == known if generation - known < reader.LASTING else found in (known, generation)
+    blocks = [item for (table, key), item in tables.items() if table == "blocks" and key[0].startswith("0|1|")]
+    assert len(blocks) <= reader.LASTING + 2, "what nobody can need is deleted"
+
+
+def test_two_owners_that_end_in_the_midst_of_a_flush_leave_nothing_to_the_third(history: History) -> None:
+    tables, model, _ = history
+    for number in range(2):  # each begins with other blocks of the same flush
+        client, store = store_on(tables)
+        client.left = changes_of(tables, flush_of(random.Random(number), 8)) // 2
+        with pytest.raises(Killed):
+            store.write(flush_of(random.Random(number), 8))
+    first = replace(flush_of(random.Random(9), 8), blocks={BlockKey(3, 0, "a"): b"all"})
+    _, store = store_on(tables)
+    store.write(first)
+    assert seen(store) == model.after(first) == seen(store_on(tables)[1])

@@ -54,12 +54,15 @@ def test_a_manifest_that_is_none_is_damaged_or_of_another_release(given: Manifes
         Manifest.decode(given.encode()[: random.randrange(len(given.encode()))])
 
 
-@given(st.lists(st.integers(1, 5), max_size=30), st.integers(0, 200))
-def test_versions_between_two_commits_count_for_nothing(steps: list[int], asked: int) -> None:
+@given(st.lists(st.tuples(st.integers(1, 5), st.sets(st.integers(1, 4))), max_size=30), st.integers(0, 200))
+def test_versions_between_two_commits_count_for_nothing_but_shares(
+    steps: list[tuple[int, set[int]]], asked: int
+) -> None:
     now, commits = Manifest(), {0}
-    for step in steps:
-        now = now.following(now.version + step)
-        commits.add(now.version)
+    for step, shares in steps:
+        also = {now.version + share for share in shares if share < step}
+        now = now.following(now.version + step, also)
+        commits |= {now.version, *also}
     assert now.counts(asked) == (asked in commits)
 
 
@@ -151,7 +154,7 @@ def test_blocks_are_found_in_their_buckets(blocks: dict[BlockKey, bytes]) -> Non
     held = Shelf(client, "0", (DAY, 30 * DAY, 400 * DAY, 3650 * DAY))
     items = list(held.items(blocks, 1, 5))
     client.put_many(shelf.TABLE, items)
-    now = Manifest(version=1, buckets=shelf.with_buckets(Manifest(), blocks))
+    now = Manifest(version=1, buckets=shelf.with_buckets(Manifest(), shelf.buckets_of(blocks)))
     assert held.read(blocks, now) == {key: (5, data) for key, data in blocks.items()}
     for level in shelf.BUCKETS:
         mine = {key for key in blocks if key.level == level}

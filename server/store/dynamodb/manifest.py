@@ -9,7 +9,9 @@ committed, and nobody ever sees them.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from server.store import StoreDamaged, StoreVersion
@@ -68,12 +70,11 @@ class Manifest:
         """Whether a block that was written under a version is still there."""
         return version > self.deleted.get(name, -1) and not is_below(self.floors.get(level, ()), start, version)
 
-    def following(self, version: int, **changes: Any) -> Manifest:
-        """The manifest of the next commit; versions between this one and that are no commit."""
-        skipped = self.skipped
-        if version > self.version + 1:
-            skipped = (*skipped, (self.version + 1, version - 1))[-MAX_SKIPPED:]
-        return replace(self, version=version, skipped=skipped, **changes)
+    def following(self, version: int, also: Collection[int] = (), **changes: Any) -> Manifest:
+        """The manifest of the next commit; versions between this one and that are no commit, but those in `also`."""
+        counting = [self.version, *sorted(also), version]
+        between = ((one + 1, other - 1) for one, other in pairwise(counting) if other > one + 1)
+        return replace(self, version=version, skipped=(*self.skipped, *between)[-MAX_SKIPPED:], **changes)
 
     def blobs(self) -> list[Blob]:
         """All the blobs it names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -34,6 +35,7 @@ HEAD = "head"
 _EVER = 1 << 62
 LASTING = 4
 """Flushes for which what has been replaced stays: somebody may still be reading it."""
+LOOK_SECONDS = 0.5
 _TRIES = 20
 _SERIES = struct.Struct("<qI")
 Result = TypeVar("Result")
@@ -61,10 +63,12 @@ class Reader:
         self._packs = Packs(client, part, events)
         self._closed = False
         self._view = View(Manifest(), {}, None)
+        self._looked = 0.0
+        """When it was last seen that what this view shows is still there."""
 
     def load(self) -> Item | None:
         """Takes the newest commit for what there is; the head that names it, None in a new store."""
-        flushes = self._view.flushes + 1
+        flushes, self._looked = self._view.flushes + 1, time.monotonic()
         for left in reversed(range(_TRIES)):
             head = self._client.get(TABLE, (HEAD, self._part))
             if head is None or not head["manifest"]:
@@ -110,6 +114,17 @@ class Reader:
         self.load()
         return True
 
+    def _check_present(self, view: View) -> None:
+        """StoreDamaged where what was not found may have been there, and been replaced by so many flushes since that
+        it is deleted. Looks once in LOOK_SECONDS: as many flushes take longer."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        looked = time.monotonic()
+        head = self._client.get(TABLE, (HEAD, self._part))
+        if head is not None and int(head.get("flush", 0)) - view.manifest.generation >= LASTING:
+            raise StoreDamaged("the store went on while it was read")
+        self._looked = looked
+
     @property
     def generation(self) -> int:
         """Of the newest flush that is seen here."""
@@ -147,7 +162,13 @@ class Reader:
     # blocks
 
     def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
-        return self._in_one_view(lambda view: self._read_blocks(keys, view))
+        def read(view: View) -> dict[BlockKey, tuple[int, bytes]]:
+            found = self._read_blocks(keys, view)
+            if len(found) < len(keys):
+                self._check_present(view)
+            return found
+
+        return self._in_one_view(read)
 
     def _read_blocks(self, keys: Sequence[BlockKey], view: View) -> dict[BlockKey, tuple[int, bytes]]:
         found = self._shelf.read([key for key in keys if key.level], view.manifest)

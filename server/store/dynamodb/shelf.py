@@ -106,11 +106,20 @@ def bucket_of(key: BlockKey) -> int:
     return key.start - key.start % width
 
 
-def with_buckets(manifest: Manifest, keys: Iterable[BlockKey]) -> dict[int, list[int]]:
-    """The manifest's buckets and those of these blocks."""
-    found = {level: set(buckets) for level, buckets in manifest.buckets.items()}
+def buckets_of(keys: Iterable[BlockKey]) -> dict[int, list[int]]:
+    """level -> the buckets that hold these blocks."""
+    found: dict[int, set[int]] = defaultdict(set)
     for key in keys:
-        found.setdefault(key.level, set()).add(bucket_of(key))
+        found[key.level].add(bucket_of(key))
+    return {level: sorted(buckets) for level, buckets in found.items()}
+
+
+def with_buckets(manifest: Manifest, *more: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
+    """The manifest's buckets and others."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for each in (manifest.buckets, *more):
+        for level, buckets in each.items():
+            found[level].update(buckets)
     return {level: sorted(buckets) for level, buckets in found.items()}
 
 

@@ -9,68 +9,51 @@ nobody else has: all of it counts from then on, or nothing. One that could not b
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 from engine.levels import HOUR, LEVELS, floor
-from server.store import Aws, BlockKey, Flush, StoreClosed, StoreConflict, StoreDamaged, StoredEvent, StoreUnavailable
+from server.store import (
+    Aws,
+    BlockKey,
+    Flush,
+    StoreConflict,
+    StoreDamaged,
+    StoredEvent,
+    StoreUnavailable,
+    WrittenShare,
+)
 from server.store.dynamodb import packs, shelf
-from server.store.dynamodb.client import Client, Item, Stale
-from server.store.dynamodb.documents import Documents
+from server.store.dynamodb.client import Client, Item
+from server.store.dynamodb.commits import Attempt, Commits
 from server.store.dynamodb.manifest import Blob, Manifest, with_floor
 from server.store.dynamodb.packs import counted
-from server.store.dynamodb.pages import TABLE
-from server.store.dynamodb.reader import HEAD, LASTING, TABLES, View, pack_series, unpack_series
-from server.store.dynamodb.shelf import BUCKETS, with_buckets, without_buckets
-from server.store.dynamodb.stage import Stage, Staged, blobs_of, living, pack
+from server.store.dynamodb.reader import LASTING, TABLES, View, pack_series, unpack_series
+from server.store.dynamodb.shelf import BUCKETS, buckets_of, with_buckets, without_buckets
+from server.store.dynamodb.stage import Stage, Staged, pack
 
 logger = logging.getLogger("streamgauge.store")
 
-STRIDE = 1_000
-"""Versions that a new owner leaves out: the one before may have begun some of them."""
 STRETCH = 4_096
 """Series in a stretch of the catalogue that gets no more."""
 AT_ONCE = 250
 """Items between two notes of how far a flush has come, and blocks that are let go of together."""
 MAX_READ = 100_000
-_ONE_SERVER = "run one server, or give each a DATABASE_URL with a prefix of its own"
-_TAKEN_OVER = f"another server has taken over the store, so this one may not write to it any more; {_ONE_SERVER}"
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A flush that is being written. written: how many items of each table are; blobs: what is in pages, by name."""
-
-    generation: int
-    version: int
-    written: dict[str, int] = field(default_factory=dict)
-    blobs: dict[str, Blob] = field(default_factory=dict)
-
-
-class DynamoStore(Documents):
+class DynamoStore(Commits):
     """server.store.Store. It takes the store over with its first write; who had it before can write no more."""
 
     def __init__(self, client: Client, part: str, keep: Sequence[int] = (), events: int = 0) -> None:
         super().__init__(client, part, keep, events)
-        self.guard: Callable[[], bool] = lambda: True
-        self._lock = threading.Lock()
-        self._is_owner = False
-        self._issued = 0
-        self._attempt: _Attempt | None = None
-        self._recent: deque[View] = deque(maxlen=LASTING + 1)
-        """The newest commits; their pages are not written over yet."""
         self._read_lately: set[BlockKey] = set()
-        self._replaced: deque[list[BlockKey]] = deque()
-        """Blocks that had been there before, by the flush that replaced them, the last first."""
+        self._replaced: deque[tuple[list[BlockKey], Manifest]] = deque()
+        """Blocks that had been there before, by the flush that replaced them, and the manifest then; the last first."""
         self._looked_at: dict[int, tuple[int, int, int]] = {}
         """Per level, (level, before, generation) as of which there was nothing left to let go of."""
-        self.load()
 
     @classmethod
     def open(
@@ -86,12 +69,6 @@ class DynamoStore(Documents):
 
     # sharing
 
-    def take_over(self) -> int:
-        with self._lock:
-            self._is_owner, self._attempt = False, None
-            self._take_over()
-            return self.generation
-
     def refresh(self, generation: int) -> None:
         if 0 < generation <= self.generation:
             return
@@ -100,17 +77,29 @@ class DynamoStore(Documents):
         if self.generation < generation:
             raise StoreUnavailable(f"flush {generation} is not in the store yet; try again")
 
-    def _check(self) -> None:
-        """Raises StoreConflict where somebody else may be the owner."""
-        if not self.guard():
-            raise StoreConflict("this process does not own the store any more")
+    def write_share(
+        self, generation: int, version: int, blocks: Mapping[BlockKey, bytes], guard: Callable[[], bool]
+    ) -> WrittenShare:
+        view = self._now
+        if self.generation >= generation:
+            raise StoreConflict(f"flush {generation} is in the store already")
+        items = self._shelf.items(blocks, version, generation)
+        while some := list(islice(items, AT_ONCE)):
+            if not guard():
+                raise StoreConflict(f"this process is not to write a share of flush {generation} any more")
+            self._client.put_many(shelf.TABLE, some)
+        self._delete_replaced(blocks, view.manifest)
+        return WrittenShare(version, buckets_of(blocks), sum(map(len, blocks.values())))
 
     # writing
 
     def write(self, flush: Flush) -> None:
         with self._lock:
             self._take_over(anew=False)
-            before, known = self._view, self._attempt
+            known = self._attempt
+            if known is not None and known.generation == flush.generation and known.shares != flush.shares:
+                self._look_again()  # it is not the same attempt that goes on
+            before = self._view
             if known is not None and (known.generation, known.version) == (flush.generation, before.manifest.version):
                 self._attempt = None  # an earlier try has got through after all
                 return
@@ -129,14 +118,14 @@ class DynamoStore(Documents):
             self._attempt = None
             self._tidy(before.manifest, flush)
 
-    def _attempt_of(self, flush: Flush) -> _Attempt:
+    def _attempt_of(self, flush: Flush) -> Attempt:
         """The attempt under way, where it is the same flush and no other commit has come in between."""
-        known = self._attempt
-        if known is None or known.generation != flush.generation or known.version <= self._view.manifest.version:
-            known = self._attempt = _Attempt(flush.generation, self._issue())
+        known, same = self._attempt, (flush.generation, flush.shares)
+        if known is None or (known.generation, known.shares) != same or known.version <= self._view.manifest.version:
+            known = self._attempt = Attempt(flush.generation, self._issue(), flush.shares)
         return known
 
-    def _prepare(self, flush: Flush, attempt: _Attempt, before: View) -> tuple[Manifest, Stage]:
+    def _prepare(self, flush: Flush, attempt: Attempt, before: View) -> tuple[Manifest, Stage]:
         """Writes all that a flush brings; the manifest that will make it count, and what is new in the stage."""
         held, version = before.manifest, attempt.version
         events = self._new_events(flush, held)
@@ -161,12 +150,17 @@ class DynamoStore(Documents):
         floors = held.floors
         if flush.packed_before:
             floors = floors | {0: with_floor(floors.get(0, ()), flush.packed_before, version - 1)}
+        if any(share.version <= held.version for share in flush.shares):
+            raise StoreUnavailable("something else was written before the shares of the flush; try again without")
         manifest = held.following(
-            version, generation=flush.generation, position=max(flush.position, held.position), floors=floors,
+            version, [share.version for share in flush.shares],
+            generation=flush.generation, position=max(flush.position, held.position), floors=floors,
             checkpoint=blobs["checkpoint"], series=series, stage=(*held.stage, *([blobs["stage"]] if stage else [])),
             dedup={number: blob for number, blob in dedup.items() if number >= flush.dedup_drop_before},
-            buckets=with_buckets(held, upper), events=counted(events, held),
-            size=held.size + sum(map(len, flush.blocks.values())) + sum(len(e.body) for e in events),
+            buckets=with_buckets(held, buckets_of(upper), *(share.buckets for share in flush.shares)),
+            events=counted(events, held),
+            size=held.size + sum(map(len, flush.blocks.values())) + sum(len(e.body) for e in events)
+            + sum(share.size for share in flush.shares),
         )  # fmt: skip
         return manifest, {key: block._replace(blob=blobs["stage"]) for key, block in stage.items()}
 
@@ -179,13 +173,13 @@ class DynamoStore(Documents):
         known = {(event.position, event.row) for hour in self._packs.read(None, start, end, held) for event in hour}
         return [event for event in flush.events if (event.position, event.row) not in known]
 
-    def _put_pages(self, attempt: _Attempt, values: Mapping[str, bytes]) -> dict[str, Blob]:
+    def _put_pages(self, attempt: Attempt, values: Mapping[str, bytes]) -> dict[str, Blob]:
         self._check()
         missing = [name for name in values if name not in attempt.blobs]
         attempt.blobs.update(zip(missing, self._pages.write([values[name] for name in missing]), strict=True))
         return attempt.blobs
 
-    def _put_items(self, attempt: _Attempt, table: str, items: Iterable[Item]) -> None:
+    def _put_items(self, attempt: Attempt, table: str, items: Iterable[Item]) -> None:
         """Writes items that come in the same order each time, from where an earlier try has ended."""
         left = islice(items, attempt.written.get(table, 0), None)
         while some := list(islice(left, AT_ONCE)):
@@ -214,95 +208,23 @@ class DynamoStore(Documents):
                 raise StoreConflict(f"series {id} is {known[id]!r} in the store, the flush has {key!r}")
         return stay, sorted((known | given).items())
 
-    # owning and committing
-
-    def _take_over(self, *, anew: bool = True) -> None:
-        """Becomes the owner. Raises StoreConflict where somebody else does so at the same moment.
-
-        anew: of whatever is there now; else only if that is what is known here. Where somebody has written meanwhile,
-        they stay the owner: a flush made from what was there before could not be written on top of theirs.
-        """
-        if self._closed:
-            raise StoreClosed("the store is closed")
-        if self._is_owner:
-            return
-        known = self._view
-        head = self.load()
-        if not anew and self._view.manifest.version != known.manifest.version:
-            self._view = known
-            raise StoreConflict(f"another server has written to the store since this one was started; {_ONE_SERVER}")
-        fence = 1 if head is None else int(head["fence"]) + 1
-        now: Item = {"pk": HEAD, "sk": self._part, "fence": fence, "version": 0, "manifest": ""}
-        expected: dict[str, Any] = {"fence": None}
-        if head is not None:
-            now |= {"version": head["version"], "manifest": head["manifest"]}
-            expected = {"fence": head["fence"], "version": head["version"]}
-        self._put_head(now, expected)
-        self._is_owner = True
-        self._pages.fence = fence
-        self._recent = deque([self._view], maxlen=LASTING + 1)
-        self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
-        self._issued = self._view.manifest.version + (STRIDE if head is not None else 0)
-
-    def _check_owner(self) -> None:
-        """StoreConflict where the store has been taken over."""
-        head = self._client.get(TABLE, (HEAD, self._part))
-        if head is None or head["fence"] != self._pages.fence:
-            raise StoreConflict(_TAKEN_OVER)
-
-    def _issue(self) -> int:
-        self._issued = max(self._issued, self._view.manifest.version) + 1
-        return self._issued
-
-    def _commit(self, manifest: Manifest, stage: Stage, *, flushes: int) -> None:
-        """Makes a manifest the one that counts."""
-        self._check()
-        before = self._view
-        stage = living(stage, manifest)
-        manifest = replace(manifest, stage=blobs_of(stage, manifest))
-        (blob,) = self._pages.write([manifest.encode()])
-        fence = self._pages.fence
-        now: Item = {
-            "pk": HEAD, "sk": self._part, "fence": fence, "version": manifest.version, "manifest": json.dumps(blob),
-        }  # fmt: skip
-        self._put_head(now, {"fence": fence, "version": before.manifest.version})
-        self._view = View(manifest, stage, blob, flushes)
-        attempted = self._attempt.blobs.values() if self._attempt is not None else ()
-        self._recent.appendleft(self._view)
-        blobs = [*attempted, *(view.blob for view in self._recent if view.blob is not None)]
-        self._pages.keep(*(view.manifest for view in self._recent), blobs=blobs)
-
-    def _put_head(self, head: Item, expected: Mapping[str, Any]) -> None:
-        self._check()
-        try:
-            self._client.put(TABLE, head, expected)
-        except Stale:
-            self._check_owner()
-            # Nobody but this one writes under its fence: an earlier put has got through, only its answer was lost.
-            flushes = self._view.flushes
-            self.load()
-            self._view = self._view._replace(flushes=flushes + 1)
-            self._pages.keep(self._view.manifest, blobs=filter(None, [self._view.blob]))
-            raise StoreUnavailable("a commit whose answer was lost has been found to be there; try again") from None
-
-    def _amend(self, change: Callable[[Manifest], Manifest]) -> None:
-        """Commits a change that brings no items. The lock must be held."""
-        self._take_over(anew=False)
-        view = self._view
-        self._commit(change(view.manifest.following(self._issue())), view.stage, flushes=view.flushes)
-
     # letting go
 
     def _tidy(self, before: Manifest, flush: Flush) -> None:
         """Deletes what an earlier flush has replaced: whoever still read it has ended, or begins again."""
-        self._replaced.appendleft([key for key in flush.blocks if key in self._read_lately])
-        self._read_lately = set()
-        gone = self._replaced.pop() if len(self._replaced) > LASTING else []
         try:
-            self._client.delete_many(shelf.TABLE, self._shelf.superseded(gone, self._view.manifest))
+            self._delete_replaced(flush.blocks, self._view.manifest)
             self._pages.forget(before, self._view.manifest)
         except (StoreUnavailable, StoreDamaged) as error:
             logger.warning("what is not needed any more stays in the tables until it expires: %s", error)
+
+    def _delete_replaced(self, written: Iterable[BlockKey], manifest: Manifest) -> None:
+        """Notes what was replaced as of a manifest, and deletes what was in LASTING flushes before: of that nobody who
+        has seen any since needs anything older than was the newest then."""
+        self._replaced.appendleft(([key for key in written if key in self._read_lately], manifest))
+        self._read_lately = set()
+        while self._replaced[-1][1].generation <= self._view.manifest.generation - LASTING:
+            self._client.delete_many(shelf.TABLE, self._shelf.superseded(*self._replaced.pop()))
 
     def read_blocks(self, keys: Sequence[BlockKey]) -> dict[BlockKey, tuple[int, bytes]]:
         try:
