@@ -6,7 +6,7 @@ Every process has one, as every process knows the book; `run` is for those that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -99,6 +99,8 @@ class Alerting:
         self._news = AlertNews(self.book, hub.tell, lambda: bool(hub.sessions), self._shown)
         self.evaluations = Evaluations(self.engine, name, self._evaluation)
         self._outbox: Outbox | None = None
+        self.elsewhere: Callable[[], Awaitable[list[Anomaly]]] = _nothing
+        """What other processes tell of the series that they watch."""
         self.is_heard: Callable[[], bool] = lambda: True
         """Whether the others know that this process is there, and do not take over what it holds."""
 
@@ -195,10 +197,14 @@ class Alerting:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
         return await self._previews.preview(rule, span)
 
-    def anomalies(self, most: int) -> list[Anomaly]:
-        """The watched series, the most unusual first. Raises ApiError where another process watches them."""
-        if not self.evaluations:
-            raise ApiError("not_found", "other processes watch them: ask the engines, at their ports")
+    async def anomalies(self, most: int) -> list[Anomaly]:
+        """The watched series, the most unusual first; of those that other processes watch what they tell. Raises
+        ApiError where they cannot be asked."""
+        found = [*self.watched_here(most), *await self.elsewhere()]
+        return sorted(found, key=lambda each: (not each.standing.anomalous, -each.standing.score))[:most]
+
+    def watched_here(self, most: int) -> list[Anomaly]:
+        """The series that this process watches, the most unusual first."""
         return [
             Anomaly(rule.id, (rule.query.kind, rule.query.name), group, standing, episodes)
             for rule, group, standing, episodes in self._anomalies.ranking(most)
@@ -282,3 +288,8 @@ class Alerting:
             if other is not None:
                 labels = (labels_of(other, each.group) for each in incident.firing)
                 yield from ((other.id, each) for each in islice((e for e in labels if matches(matchers, e)), 1))
+
+
+async def _nothing() -> list[Anomaly]:
+    """A process that is alone."""
+    return []

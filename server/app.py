@@ -52,30 +52,25 @@ from server.log import (
     LogUnavailable,
     open_lease,
     open_log,
-    open_members,
 )
 from server.options import hub_limits, load_plugins
 from server.origin import Origin, write_origin
-from server.ownership import Ownership
-from server.partitioning import Partitioning
 from server.pipeline import Pipeline
-from server.presence import Presence
 from server.questions import KIND, SavedQueries
 from server.restoring import joined, restored_engine
 from server.roles import ENGINE, GATEWAY, SERVE, Role, process_name
 from server.selfmetrics import HELP, NO_FLUSHES, Flushes, SelfMetrics, Sources
-from server.shared import Saved, Shared
+from server.shared import Saved
 from server.store import Keeping, SharedStore, Store, StoreError, StoreUnavailable, open_store
 from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups
 from server.subscribers.rollups_owner import OwnersRollups
-from server.subscribers.rollups_shares import Shares
+from server.together import Together, Whose
 from server.wire.messages import decode_json
 
 logger = logging.getLogger("streamgauge")
 
-GATHER_SECONDS = 0.05
 OPEN_BEFORE_READY = ("/health", "/ready")
 
 
@@ -92,16 +87,13 @@ class App:
         self.name = process_name(role)
         self.lease: Lease | None = None
         self.rollups: Rollups | None = None
-        self.ownership: Ownership | None = None
-        self.shares: Shares | None = None
         self._failed = failed or (lambda error: None)
         self._tasks: list[asyncio.Task[None]] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._asgi: Asgi = self._starting
         self._closing = False
         self.counts = Counts()
-        self.shared: Shared | None = None
-        self.presence: Presence | None = None
+        self.together: Together | None = None
         self.is_ready = False
 
     async def open(self) -> None:
@@ -136,12 +128,10 @@ class App:
         for name, task in (
             ("pipeline", self.pipeline.run()),
             ("ticks", self.pipeline.tick()),
-            *(("rollups", each.run()) for each in (self.rollups, self.ownership) if each is not None),
+            *([("rollups", self.rollups.run())] if self.rollups is not None else []),
+            *(self.together.tasks() if self.together is not None else []),
             *([("alerts", self.alerting.run())] if self.role != GATEWAY else []),
             *([("heartbeat", self.alerting.beat(self._trouble))] if self.role != GATEWAY else []),
-            *([("lease", self.lease.run())] if self.lease is not None else []),
-            *([("shares", self.shares.run())] if self.shares is not None else []),
-            *([("presence", self.presence.run())] if self.presence is not None else []),
             ("ready", self._become_ready(opened_in)),
             ("numbers", self._count(settings)),
         ):
@@ -161,14 +151,14 @@ class App:
         await self.collector.drain()
         await self.live.close()
         caught_up = self.is_ready and not any(task.done() and task.get_name() == "pipeline" for task in self._tasks)
-        if self.ownership is not None:
-            await self.ownership.close()  # while the log is still followed
+        if self.together is not None:
+            await self.together.give_up()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.alerting.close()
-        if self.presence is not None:
-            await self.presence.close()
+        if self.together is not None:
+            await self.together.close()
         if self.rollups is not None:
             await self._end(self.rollups, caught_up)
         await self.log.close()
@@ -258,19 +248,11 @@ class App:
 
     def _share(self, make: Callable[[int], OwnersRollups], saved: SavedQueries) -> None:
         """The parts of a process that is not alone on its log."""
-        store = cast(SharedStore, self.store)
-        members = open_members(self.settings.log, self.name)
-        if self.lease is not None:
-            self.pipeline.gather = GATHER_SECONDS
-            partitioning = Partitioning(members, self.pipeline)
-            self.ownership = Ownership(self.lease, store, self.pipeline, make, partitioning.run)
-            self.shares = Shares(self.engine, store, self.pipeline.submit, self.name, lambda: presence.is_heard)
-            self.pipeline.subscribers += [self.ownership.applied, self.shares.applied]
         kept: dict[str, Saved] = {KIND: saved, **{each.kind: each for each in self.documents}}
-        self.shared = Shared(self.pipeline, store, self.hub, kept, self.answers.cache.clear)
-        place = f"{self.settings.host}:{self.settings.port}"
-        presence = self.presence = Presence(members, self.role, place, self.pipeline, self.ownership)
-        self.alerting.is_heard = lambda: presence.is_heard
+        self.together = Together(
+            Whose(self.role, self.name, self.lease, self.settings), self.pipeline, cast(SharedStore, self.store),
+            self.alerting, self.hub, make, kept, self.answers.cache.clear,
+        )  # fmt: skip
         saved.deleted = self.live.deleted
 
     def _routes(self, gate: Gate, settings: Settings) -> list[BaseRoute]:
@@ -291,7 +273,7 @@ class App:
             *data.routes(self.answers, self.store, gate),
             *rejects.routes(self.answers, gate, lambda kind, lines: self.ingest.send_again(kind, lines)),
             *prometheus.routes(self.engine, gate, HELP),
-            *subscriptions.routes(self.hub, gate, self.shared),
+            *subscriptions.routes(self.hub, gate, None if self.together is None else self.together.shared),
             WebSocketRoute("/ws/{client_id}", WebSocketEndpoint(self.hub, gate)),
         ]
         table += [*openapi.routes(lambda: table), *page.routes()]
@@ -332,7 +314,7 @@ class App:
         """The server's own numbers, once the replay has ended; for ever."""
         await self.pipeline.caught_up()
         interval = settings.self_metrics_interval if settings.self_metrics else 0
-        flushes: Flushes = self.rollups or self.ownership or NO_FLUSHES
+        flushes: Flushes = self.rollups or (self.together and self.together.ownership) or NO_FLUSHES
         sources = Sources(self.pipeline, self.counts, flushes, self.hub, self.live, self.alerting.numbers)
         instance = "" if self.role == SERVE else self.name
         await SelfMetrics(sources, interval, settings.metrics_log_interval, instance).run()

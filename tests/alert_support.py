@@ -61,7 +61,7 @@ class Double:
         self.asked.append((rule, span))
         return self.previewed
 
-    def anomalies(self, most: int) -> list[Anomaly]:
+    async def anomalies(self, most: int) -> list[Anomaly]:
         return self.unusual[:most]
 
     def problem(self, name: str) -> str | None:

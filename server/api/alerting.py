@@ -45,8 +45,9 @@ class Alerting(Protocol):
     async def preview(self, rule: Rule, span: int) -> Preview:
         """What a rule would have done over the last `span` ms. Raises EngineError and ApiError as a query does."""
 
-    def anomalies(self, most: int) -> Sequence[Anomaly]:
-        """The watched series, the most unusual first. Raises ApiError where another process watches them."""
+    async def anomalies(self, most: int) -> Sequence[Anomaly]:
+        """The watched series, the most unusual first; of those that other processes watch what they tell. Raises
+        ApiError where they cannot be asked."""
 
 
 class Channels(Protocol):

@@ -20,9 +20,10 @@ from server.wire.times import format_time
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}
 LISTING = Spec(
     "The watched series, the most unusual first", "alert",
-    "Watched is what alerts of type anomaly name. It is advice: what is unusual need not be wrong.",
+    "Watched is what alerts of type anomaly name. It is advice: what is unusual need not be wrong. Of series that "
+    "other processes watch, the 100 most unusual of each are known, as of a few seconds ago.",
     answer=list[AnomalyOf], parameters=(Parameter("limit", "at most so many", _LIMIT),),
-    errors=("bad_request", "not_found"),
+    errors=("bad_request", "log_unavailable"),
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def routes(saved: SavedAlerts, alerting: Alerting, gate: Gate) -> list[Route]:
     async def listing(request: Request) -> Any:
         check_parameters(request, {"limit"})
         limit = whole_number(request, "limit", 100, 1, 1_000)
-        return [_shown(each, saved.name(each.alert)) for each in alerting.anomalies(limit)]
+        return [_shown(each, saved.name(each.alert)) for each in await alerting.anomalies(limit)]
 
     return [route("/api/anomalies", listing, "GET", gate, "read", spec=LISTING)]
 

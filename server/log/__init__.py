@@ -227,6 +227,17 @@ class Members(Protocol):
         """What each process there is last said, with its `name`, in the order of the names. Raises LogUnavailable."""
         ...
 
+    async def leave(self, topic: str, value: bytes, life: float) -> None:
+        """Leave something for the others, in place of what was left before; forgotten after `life` seconds.
+
+        Trouble with Redis is logged once and not raised.
+        """
+        ...
+
+    async def left(self, topic: str) -> list[bytes]:
+        """What the others that are there have left. Raises LogUnavailable."""
+        ...
+
     async def close(self) -> None:
         """This process is no longer there. To be called once nobody announces any more."""
         ...

@@ -2,6 +2,7 @@
 
 STREAM:member:NAME  what a process says of itself, JSON, which expires
 STREAM:members      sorted set: name -> ms of the clock of Redis when it last spoke; so that nobody has to scan
+STREAM:TOPIC:NAME   what a process has left for the others, which expires
 """
 
 from __future__ import annotations
@@ -48,8 +49,14 @@ class RedisMembers:
     async def announce(self, info: dict[str, Any]) -> bool:
         said = json.dumps(info, allow_nan=False)
         keys = self._key(self.name), f"{self._stream}:members"
+        return await self._say("EVAL", ANNOUNCE, 2, *keys, self.name, said, LIFE_MS)
+
+    async def leave(self, topic: str, value: bytes, life: float) -> None:
+        await self._say("SET", f"{self._stream}:{topic}:{self.name}", value, "PX", int(life * 1000))
+
+    async def _say(self, *command: object) -> bool:
         try:
-            await self._client.execute_command("EVAL", ANNOUNCE, 2, *keys, self.name, said, LIFE_MS)
+            await self._client.execute_command(*command)
             self._down = False
         except (RedisError, *TROUBLE) as error:
             if not self._down:
@@ -65,6 +72,15 @@ class RedisMembers:
             raise LogUnavailable(f"Redis does not say which processes there are: {error}") from error
         there = [(text(name), value) for name, value in zip(names, said, strict=True) if value is not None]
         return [{"name": name, **json.loads(value)} for name, value in sorted(there)]
+
+    async def left(self, topic: str) -> list[bytes]:
+        names = [member["name"] for member in await self.listed() if member["name"] != self.name]
+        try:
+            keys = [f"{self._stream}:{topic}:{name}" for name in names]
+            found = await self._client.execute_command("MGET", *keys) if keys else []
+        except (RedisError, *TROUBLE) as error:
+            raise LogUnavailable(f"Redis does not say what other processes have left: {error}") from error
+        return [value for value in found if value is not None]
 
     async def close(self) -> None:
         try:

@@ -36,6 +36,21 @@ async def test_each_says_what_it_is_and_is_gone_after_a_clean_stop(url: str) -> 
     await two.close()
 
 
+async def test_what_one_leaves_the_others_find_while_it_is_there(url: str) -> None:
+    one, two = open_members(url, "one"), open_members(url, "two")
+    for each in (one, two):
+        assert await each.announce({})
+    await one.leave("topic", b"first", 60)
+    await one.leave("topic", b"\x00second", 60)
+    assert await two.left("topic") == [b"\x00second"] and await one.left("topic") == [] == await two.left("other")
+    await two.leave("topic", b"brief", 0.05)
+    await asyncio.sleep(0.1)
+    assert await one.left("topic") == []
+    await one.close()
+    assert await two.left("topic") == []
+    await two.close()
+
+
 async def test_the_silent_are_forgotten_and_leave_nothing_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIFE_MS", 400)
     silent, steady = open_members(url, "silent"), open_members(url, "steady")
@@ -67,9 +82,12 @@ async def test_a_redis_that_is_away_stops_nobody(tmp_path: Path, caplog: pytest.
         caplog.clear()  # on a busy machine it may have waited for the start
         server.kill()
         for _ in range(3):
-            await members.announce({})
+            assert not await members.announce({})
+            await members.leave("topic", b"", 1)
         with pytest.raises(LogUnavailable, match="which processes"):
             await members.listed()
+        with pytest.raises(LogUnavailable):
+            await members.left("topic")
         assert [record.levelname for record in caplog.records] == ["WARNING"], "once"
         await asyncio.to_thread(server.start)
         await members.announce({"back": 1})

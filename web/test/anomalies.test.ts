@@ -60,10 +60,7 @@ describe("when a series was unusual", () => {
     fake.answer = () => Promise.reject(new HttpError(503, "unavailable", "the log is being replayed"));
     fake.clock += SELDOM;
     await fake.store.beat();
-    fake.answer = () => Promise.reject(new HttpError(404, "not_found", "another process watches them"));
     fake.clock += SELDOM;
-    await fake.store.beat();
-    fake.clock += 10 * SELDOM;
     await fake.store.beat();
     expect(fake.asked).toBe(4);
     expect(fake.store.of("metric:cpu")).toBe(known);

@@ -2,7 +2,6 @@
 // advice, and an episode lasts many windows.
 
 import { computed, signal } from "@preact/signals";
-import { HttpError } from "../api";
 import type { Stretch } from "../overlay";
 import { toMs } from "../protocol";
 import type { Anomaly } from "./protocol";
@@ -34,14 +33,14 @@ export class AnomalyStore {
     return this.stretches.value.get(panel) ?? NONE;
   }
 
-  /** Called now and then. What was known stays where nobody answers; a process that watches nothing is not asked again. */
+  /** Called now and then. What was known stays where nobody answers. */
   async beat(): Promise<void> {
     if (this.now() - this.askedAt < SELDOM) return;
     this.askedAt = this.now();
     try {
       this.found.value = await this.ask();
-    } catch (error) {
-      if (error instanceof HttpError && error.status === 404) this.askedAt = Infinity;
+    } catch {
+      // It is advice: the connection's state says elsewhere that something is wrong.
     }
   }
 }
