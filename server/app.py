@@ -66,6 +66,7 @@ from server.subscribers.live import Live
 from server.subscribers.live_broadcast import Broadcast
 from server.subscribers.rollups import Rollups
 from server.subscribers.rollups_owner import OwnersRollups
+from server.tasks import end
 from server.together import Together, Whose
 from server.wire.messages import decode_json
 
@@ -153,9 +154,7 @@ class App:
         caught_up = self.is_ready and not any(task.done() and task.get_name() == "pipeline" for task in self._tasks)
         if self.together is not None:
             await self.together.give_up()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self.alerting.close()
         if self.together is not None:
             await self.together.close()

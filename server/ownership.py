@@ -24,6 +24,7 @@ from server.log import Lease, LogError
 from server.pipeline import Pipeline
 from server.store import SharedStore, StoreError
 from server.subscribers.rollups_owner import OwnersRollups
+from server.tasks import end
 
 logger = logging.getLogger("streamgauge.owner")
 
@@ -100,9 +101,7 @@ class Ownership:
 
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         """Ends what runs; what a flush under way still wants to write is refused by the store's guard."""
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         if self.rollups is not None:
             with contextlib.suppress(StoreError, LogError, ApiError):
                 await self.rollups.settle()

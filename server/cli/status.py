@@ -8,7 +8,6 @@ import json
 from collections import Counter
 from typing import Any
 
-from engine.terms import PARTITIONS
 from server.cli.command import Commands, Fault, add_command
 from server.cli.tables import table
 
@@ -94,6 +93,8 @@ def spans(numbers: list[int]) -> str:
 
 def faults(found: list[dict[str, Any]]) -> list[str]:
     """What is not as it should be, a sentence each."""
+    from engine.terms import PARTITIONS
+
     owners = [each["name"] for each in found if each["owns"]]
     troubles = []
     if not any(each["role"] == "engine" for each in found):

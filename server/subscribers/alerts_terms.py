@@ -12,6 +12,7 @@ from server.errors import ApiError
 from server.log import LogError
 from server.store import StoreError
 from server.subscribers.alerts import Alerts
+from server.tasks import end
 
 logger = logging.getLogger("streamgauge.alerts")
 
@@ -100,9 +101,7 @@ class Evaluations:
                 self.running[term] = self._make(term)
 
     async def _end(self, term: int) -> None:
-        task = self._tasks.pop(term)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(self._tasks.pop(term))
         self._let_go(term)
 
     def _let_go(self, term: int) -> None:
