@@ -18,10 +18,13 @@ setup: $(VENV)/.tested page tests/dynalite/node_modules/.installed browser ## in
 serve: $(VENV)/.serves page-if-possible ## start the server on http://127.0.0.1:8000 (HOST, PORT, DATA_DIR … from the environment)
 	@exec $(VENV)/bin/streamgauge serve
 
-test: setup ## run all tests: the page's, then the server's and those in a browser
-	@status=0; \
-	npm --prefix web test --silent || status=1; \
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests || status=1; \
+test: ## run all tests: the page's, the server's and those in a browser
+	@$(MAKE) --no-print-directory -j3 setup
+	@status=0; said=$$(mktemp); \
+	npm --prefix web test --silent >"$$said" 2>&1 & page=$$!; \
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests || status=1; \
+	wait $$page || status=1; \
+	cat "$$said"; rm -f "$$said"; \
 	exit $$status
 
 faults: $(VENV)/.tested ## the long fault campaign, half an hour: kills, Redis, disks, clocks (FAULTS_SEED=… repeats one)
@@ -46,6 +49,9 @@ page: web/dist/index.html
 
 # --- Python
 
+# What is never imported need not be compiled.
+PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+
 $(PY):
 	@python=; \
 	for each in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -62,13 +68,13 @@ $(PY):
 
 $(VENV)/.serves: pyproject.toml | $(PY)
 	@echo "Installing the server and what it needs …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -e . || \
+	@$(PIP_INSTALL) -e . || \
 		{ echo "pip could not install what the server needs; its reason stands above." >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.tested: pyproject.toml | $(PY)
 	@echo "Installing the server and what its tests need …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]' || \
+	@$(PIP_INSTALL) -e '.[test]' || \
 		{ echo "pip could not install what the tests need; its reason stands above." >&2; exit 1; }
 	@touch $@ $(VENV)/.serves
 

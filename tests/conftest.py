@@ -13,6 +13,22 @@ from tests.dynamodb_support import Dynalite, MotoServer
 from tests.support import RedisServer, Streamgauge
 
 
+LONG = (
+    "conformance/test_store", "faults/test_dynamodb", "test_damaged_streams", "test_restore_crash", "test_roles",
+    "conformance/test_lease", "test_images", "test_roles_alerts", "faults/test_redis", "test_roles_shares",
+    "faults/test_together", "browser/test_alerts_page", "conformance/test_dynamodb_client", "test_api_alert_sinks",
+    "test_dying_parts", "faults/test_kills", "server/test_hub_peers", "properties/test_calendar", "test_house",
+    "conformance/test_log", "browser/test_live_page", "properties/test_recount", "browser/test_access",
+)  # fmt: skip
+"""The files that take longest, the longest first: whoever comes last should not be alone for long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which files are handed out."""
+    rank = {f"tests/{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis server (appendonly, everysec) for the whole run; a test takes a stream name of its own."""

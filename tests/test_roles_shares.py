@@ -18,7 +18,7 @@ NAMES = [f"metric_{number}" for number in range(1_100)]
 """Enough for a flush to be shared."""
 OLD = NAMES[:60]
 """Those that have rows of hours that are over, which are stored each in an item of its own."""
-ROUNDS = 40 if LONG else 6
+ROUNDS = 40 if LONG else 4
 HOUR = 3600
 
 

@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands,
         "engine",
         _serve,
-        help="run one of several: the history",
-        description="Run a process that writes rollups and checkpoints while no other engine does, and stands by\n"
-        "otherwise: it takes over within seconds. See `gateway`.",
+        help="run one of several: alerts and the history",
+        description="Run a process that evaluates its part of the alerts and writes its part of the history; with\n"
+        "others it shares them, and takes over from them within seconds. See `gateway`.",
         examples="""
             REDIS_URL=redis://redis DATABASE_URL=dynamodb://eu-central-1/streamgauge PORT=8001 streamgauge engine""",
     )

@@ -231,7 +231,9 @@ async def test_a_redis_that_was_killed_gives_the_ownership_back(
             await asyncio.to_thread(server.start)
             fences.append(await owner(lease, TTL + 4))
         troubles = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "lease" in r.getMessage()]
-        assert len(troubles) == 3, f"each outage is said once: {troubles}"
+        # A Redis that is there may be slow on a busy machine, which is another trouble.
+        refused = [trouble for trouble in troubles if not trouble.endswith("no answer in time")]
+        assert len(refused) == 3, f"each outage is said once: {troubles}"
 
         async def forgotten(counter: int) -> None:
             server.ask(b"SET streamgauge:log:fence %d" % counter)
