@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from tests.cluster_support import RedisCluster
 from tests.dynamodb_support import Dynalite, MotoServer
 from tests.support import RedisServer, Streamgauge
 
-
 LONG = (
     "conformance/test_store", "faults/test_dynamodb", "test_damaged_streams", "test_restore_crash", "test_roles",
     "conformance/test_lease", "test_images", "test_roles_alerts", "faults/test_redis", "test_roles_shares",
@@ -21,6 +21,11 @@ LONG = (
     "conformance/test_log", "browser/test_live_page", "properties/test_recount", "browser/test_access",
 )  # fmt: skip
 """The files that take longest, the longest first: whoever comes last should not be alone for long."""
+
+
+def pytest_configure() -> None:
+    """The collector of cycles looks seldom: a run holds so much that its looks took most of the time of some tests."""
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

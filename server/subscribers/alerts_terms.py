@@ -71,11 +71,7 @@ class Evaluations:
                     await self._end(term)
                 for term in held - self._tasks.keys():
                     self._begin(term)
-                changed = asyncio.create_task(self._changed.wait(), name="partitions")
-                try:
-                    await asyncio.wait({changed, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
+                await self._changed.wait()
                 for task in self._tasks.values():
                     if task.done():
                         task.result()
@@ -85,7 +81,8 @@ class Evaluations:
 
     def _begin(self, term: int) -> None:
         self.running[term] = self._make(term)
-        self._tasks[term] = asyncio.create_task(self._evaluate(term), name=f"evaluate alerts, term {term}")
+        task = self._tasks[term] = asyncio.create_task(self._evaluate(term), name=f"evaluate alerts, term {term}")
+        task.add_done_callback(lambda task: self._changed.set())
         if term != ALONE:
             count = len(self._engine.terms.partitions(term))
             logger.info("this process holds %d partitions from here on, for term %d", count, term)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -22,9 +23,9 @@ from engine.model import Entry, Mark
 from engine.rollup import BlockId, Share
 from engine.terms import ASSIGN, partition_of
 from server.marks import Submit
-from server.store import SharedStore, StoreConflict, WrittenShare
+from server.store import SharedStore, StoreConflict, StoreError, WrittenShare
 from server.subscribers.rollups import Job, Rollups
-from server.subscribers.rollups_shares import read_share
+from server.subscribers.rollups_shares import is_given_up, read_share
 
 logger = logging.getLogger("streamgauge.rollups")
 
@@ -32,6 +33,7 @@ SHARED_NAMES = 1_000
 """Metric names from which on engines share a flush: each share costs some index items and marks of its own."""
 SHARE_SECONDS = 120.0
 """What a share may take; who is dead is known much earlier."""
+LOOK_SECONDS = 0.1
 
 
 class OwnersRollups(Rollups):
@@ -121,6 +123,14 @@ class OwnersRollups(Rollups):
             return {}
         return dict(zip(engines, await asyncio.to_thread(store.versions, len(engines)), strict=True))
 
+    def _write(self, job: Job) -> tuple[list[BlockId], tuple[int, ...]]:
+        try:
+            return super()._write(job)
+        except Exception as error:
+            if not isinstance(error, StoreError) and is_given_up(self.engine, job.taken):
+                raise StoreConflict("the flush was given up while it was rolled up") from error
+            raise
+
     async def _write_at_last(self, job: Job) -> tuple[list[BlockId], tuple[int, ...], float]:
         await self._wait_for_shares()
         if self._came:
@@ -130,14 +140,11 @@ class OwnersRollups(Rollups):
 
     async def _wait_for_shares(self) -> None:
         """Until all have come that may come."""
-        waits = [asyncio.create_task(each.wait()) for each in (self._complete, self._hurry)]
-        try:
-            await asyncio.wait(waits, timeout=SHARE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*waits, return_exceptions=True)
+        until = time.monotonic() + SHARE_SECONDS
+        while self._expected and not self._hurry.is_set() and time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._complete.wait()
         if self._expected:
             logger.warning("flush %d goes on without %d shares", self._generation, len(self._expected))
         self._expected = {}

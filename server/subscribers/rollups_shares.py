@@ -89,6 +89,14 @@ class Shares:
         await self._submit(Entry(self._engine.stamp, marks=[mark]))
 
     def _write(self, job: _Job) -> WrittenShare:
+        try:
+            return self._roll(job)
+        except Exception as error:
+            if not isinstance(error, StoreError) and is_given_up(self._engine, job.frozen):
+                raise StoreConflict("the flush was given up while it was rolled up") from error
+            raise
+
+    def _roll(self, job: _Job) -> WrittenShare:
         pending, generation, held = job.frozen.pending, job.frozen.generation, set(job.held)
         self._store.refresh(generation - 1)
         share = Share(lambda name: partition_of(name) in held, singles=False)
@@ -102,6 +110,12 @@ class Shares:
         shared = self._engine.shared
         is_going_on = shared is not None and shared.frozen is job.frozen
         return is_going_on and self._is_heard() and self._engine.terms.held_by(self._name) == job.held
+
+
+def is_given_up(engine: Engine, frozen: Frozen) -> bool:
+    """Whether a flush does not go on any more. What a thread rolls up is pending again then, and samples are added to
+    it under its hands."""
+    return engine.shared is not None and engine.shared.frozen is not frozen
 
 
 def read_share(text: str) -> tuple[str, WrittenShare | None]:
