@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from server.log import Lease, open_lease
+from server.tasks import end
 from tests.support import ROOT
 
 CONTENDER = """
@@ -106,8 +107,7 @@ async def running(url: str, name: str, ttl: float) -> AsyncIterator[Lease]:
     try:
         yield lease
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await end(task)
         assert task.cancelled(), task.exception()
         await lease.release()
         await lease.close()

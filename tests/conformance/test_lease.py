@@ -17,6 +17,7 @@ from server.log import Lease, LogFull, LogUnavailable, log_owner, open_lease, op
 from server.log.redis_lease import RedisLease, now
 from server.log.redis_names import format_id, parse_id, split_url
 from server.log.redis_streams import RedisLog
+from server.tasks import end
 from tests.conformance.lease_support import Contender, Held, running
 from tests.support import RedisServer
 
@@ -269,7 +270,7 @@ async def test_a_power_loss_that_takes_the_lease_makes_no_second_owner(tmp_path:
         owning = await open_lease(server.url, "owning", ttl=ttl)
         task = asyncio.create_task(owning.run())
         await owner(owning)
-        task.cancel()  # it hears nothing of what follows
+        await end(task)  # it hears nothing of what follows
         server.kill()
         await asyncio.to_thread(server.start)
         assert server.ask(b"EXISTS streamgauge:log:lease streamgauge:log:fence") == b":1\r\n", "the lease is forgotten"
@@ -332,7 +333,7 @@ async def test_an_owner_that_appends_nothing_is_seen_from_outside(redis_url: str
     left_over = await open_lease(redis_url, "killed", ttl=4.0)
     task = asyncio.create_task(left_over.run())
     await owner(left_over)
-    task.cancel()
+    await end(task)
     assert await asyncio.to_thread(log_owner, redis_url) == "", "nobody renews it"
     await left_over.close()
 

@@ -24,6 +24,7 @@ from server.log import (
 )
 from server.log.redis_names import in_cluster, split_url
 from server.log.redis_streams import RedisLog
+from server.tasks import end
 from tests.cluster_support import RedisCluster
 from tests.conformance.lease_support import running
 from tests.conformance.log_support import held
@@ -91,8 +92,7 @@ async def through(
         stop.set()
         await writing
         await asyncio.to_thread(wait_until, lambda: found[-1][1] >= max(acknowledged.values()))
-        following.cancel()
-        await asyncio.wait([following])
+        await end(following)
     return acknowledged, found
 
 

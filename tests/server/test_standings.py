@@ -14,6 +14,7 @@ from server.api.alerting import Anomaly
 from server.errors import ApiError
 from server.log import LogUnavailable, open_members
 from server.standings import Standings, pack, unpack
+from server.tasks import end
 
 numbers, times = st.floats(allow_nan=False), st.integers(0, 1 << 50)
 found = st.builds(
@@ -51,9 +52,7 @@ async def test_each_knows_what_the_others_watch(redis_url: str, monkeypatch: pyt
         here["two"] = []  # it watches nothing any more
         await until(told["gateway"], ["a"])
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end(*running)
         for each in members.values():
             await each.close()
 
