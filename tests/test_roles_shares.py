@@ -37,7 +37,7 @@ def test_engines_share_large_flushes_and_any_may_die(
             time.sleep(chance.uniform(0, 2.5))  # before it has begun, in the midst of a share, or after it
             if round % 2:
                 victim.kill()
-                start(victim)
+                victim.start()
         wait_until(lambda: all("holds" in engine.output for engine in together.engines), 20, "both holding a part")
         post(together.gateways[0], sent, OLD, ROUNDS)
         old = len(NAMES) + ROUNDS * len(OLD) * 3 // 4  # what is of this hour waits for its end
@@ -54,16 +54,6 @@ def test_engines_share_large_flushes_and_any_may_die(
         assert not any("Traceback" in process.output for process in together.processes)
     finally:
         together.kill()
-
-
-def start(engine: Streamgauge) -> None:
-    """Starts it as whatever looks after processes does: flushes follow one another so quickly that the log may be
-    trimmed between the checkpoint that it reads and the log."""
-    while True:
-        try:
-            return engine.start()
-        except AssertionError as error:
-            assert "it goes on from the newest checkpoint" in str(error) and "repair" not in str(error)
 
 
 def post(gateway: Streamgauge, sent: Counter[str], names: list[str], round: int) -> None:

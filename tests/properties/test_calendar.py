@@ -110,8 +110,11 @@ def check(world: World, query: Query, at: int) -> bool:
     assert query.calendar is not None
     last = at + 1 if query.end is None else query.end
     if query.start is not None:
-        assert bounds.times[0] <= query.start and (bounds.steps == 1 or bounds.times[1] > query.start)
-    # A `to` at an edge stays at that edge; where only days of UTC are kept, that is where the day begins in UTC.
+        # A `from` at an edge stays at that edge; where only days of UTC are kept, that is where the day begins in UTC.
+        is_edge = query.calendar.after(query.start - 1) == query.start
+        later = DAY if is_edge and bounds.exact_from is not None else 0
+        assert bounds.times[0] <= query.start + later and (bounds.steps == 1 or bounds.times[1] > query.start)
+    # So does a `to`.
     moved = DAY if query.end is not None and bounds.exact_from is not None else 0
     assert ends[-1] > last - 1 - moved and (bounds.steps == 1 or ends[-2] < last)
     return bounds.exact_from is None
