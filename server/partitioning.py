@@ -1,6 +1,6 @@
 """The log's owner deals the partitions of the engines' work out, to the engines that are there; see engine.terms.
 
-An engine says each second that it is there. One that has been silent for as long as members live, that is stopping or
+An engine says each second that it is there. One that has stopped, has been silent for as long as members live, or is
 far behind, gets nothing and loses what it held; one that comes gets its part, as soon as it has caught up.
 """
 

@@ -149,6 +149,8 @@ class River:
     series_of_name: int
     kind: Kind
     seed: int = 1
+    flushes: bool = True
+    """Whether it does when a server would."""
     engine: Engine = field(default_factory=lambda: Engine(Options(retention=Retention(KEEP, patient=True))))
 
     def __post_init__(self) -> None:
@@ -184,7 +186,7 @@ class River:
                 self.position += int(self.rng.integers(1, 4))
                 _, delivery = self.engine.apply(entry, self.position)
                 self.rollups.applied(delivery)
-            if self.rollups.is_worth_it():
+            if self.flushes and self.rollups.is_worth_it():
                 await self.flush()
 
     async def flush(self) -> None:

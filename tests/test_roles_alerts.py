@@ -77,13 +77,15 @@ def _share(together: Together, sink: HttpSink) -> None:
             assert takes(together, [64], 10, "the owner holding all") < 5
         if round == 2:
             other.start()
-            takes(together, [32, 32], 20, "the one that is back holding its part")
+            assert takes(together, [32, 32], 20, "the one that is back holding its part") < 5
             post(gateway, 1)
             wait_until(lambda: are_shared(together), 10, "each rule being evaluated by one engine")
         post(gateway, value)
         kind, told = ("resolved", 1) if value == 1 else ("firing", 1 + round // 2)
         expected = dict.fromkeys(rules, told)
         wait_until(lambda kind=kind, expected=expected: by_rule(sink, kind) == expected, 30, f"{kind} of each")  # type: ignore[misc]
+    assert other.stop() == 0
+    assert takes(together, [64], 10, "the owner holding all again") < 5
 
 
 def are_shared(together: Together) -> bool:

@@ -23,9 +23,9 @@ from engine.model import Entry, Mark
 from engine.rollup import BlockId, Share
 from engine.terms import ASSIGN, partition_of
 from server.marks import Submit
-from server.store import SharedStore, StoreConflict, StoreError, WrittenShare
+from server.store import SharedStore, StoreConflict, WrittenShare
 from server.subscribers.rollups import Job, Rollups
-from server.subscribers.rollups_shares import is_given_up, read_share
+from server.subscribers.rollups_shares import read_share, rolling_up
 
 logger = logging.getLogger("streamgauge.rollups")
 
@@ -124,12 +124,8 @@ class OwnersRollups(Rollups):
         return dict(zip(engines, await asyncio.to_thread(store.versions, len(engines)), strict=True))
 
     def _write(self, job: Job) -> tuple[list[BlockId], tuple[int, ...]]:
-        try:
+        with rolling_up(self.engine, job.taken):
             return super()._write(job)
-        except Exception as error:
-            if not isinstance(error, StoreError) and is_given_up(self.engine, job.taken):
-                raise StoreConflict("the flush was given up while it was rolled up") from error
-            raise
 
     async def _write_at_last(self, job: Job) -> tuple[list[BlockId], tuple[int, ...], float]:
         await self._wait_for_shares()

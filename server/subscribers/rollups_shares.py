@@ -10,9 +10,10 @@ the owner rolls its metrics up itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -89,12 +90,8 @@ class Shares:
         await self._submit(Entry(self._engine.stamp, marks=[mark]))
 
     def _write(self, job: _Job) -> WrittenShare:
-        try:
+        with rolling_up(self._engine, job.frozen):
             return self._roll(job)
-        except Exception as error:
-            if not isinstance(error, StoreError) and is_given_up(self._engine, job.frozen):
-                raise StoreConflict("the flush was given up while it was rolled up") from error
-            raise
 
     def _roll(self, job: _Job) -> WrittenShare:
         pending, generation, held = job.frozen.pending, job.frozen.generation, set(job.held)
@@ -112,10 +109,16 @@ class Shares:
         return is_going_on and self._is_heard() and self._engine.terms.held_by(self._name) == job.held
 
 
-def is_given_up(engine: Engine, frozen: Frozen) -> bool:
-    """Whether a flush does not go on any more. What a thread rolls up is pending again then, and samples are added to
-    it under its hands."""
-    return engine.shared is not None and engine.shared.frozen is not frozen
+@contextlib.contextmanager
+def rolling_up(engine: Engine, frozen: Frozen) -> Iterator[None]:
+    """Rolls a flush up, on a thread. StoreConflict for whatever goes wrong once the flush is given up: what it took is
+    pending again then, and samples are added to it under the thread's hands."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StoreError) or engine.shared is None or engine.shared.frozen is frozen:
+            raise
+        raise StoreConflict("the flush was given up while it was rolled up") from error
 
 
 def read_share(text: str) -> tuple[str, WrittenShare | None]:

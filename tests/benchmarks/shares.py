@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from engine.flushes import Frozen, freeze
@@ -29,8 +30,7 @@ def flush(folder: Path, quick: bool) -> Iterator[Figure]:
     with ExitStack() as stack:
         dynamodb = stack.enter_context(running(MotoServer(folder / "moto")))
         client = Tallying.at(aws_at(dynamodb.url), "shares")
-        river = stack.enter_context(River(client, names, 1, GAUGES))
-        river.rollups.is_worth_it = lambda: False  # type: ignore[method-assign]
+        river = stack.enter_context(River(client, names, 1, GAUGES, flushes=False))
         river.flow(0, HOUR + 100 * SECOND)
         taken = freeze(river.engine)
         alone = _cost(river, taken, ALL_OF_IT)
@@ -45,7 +45,11 @@ def _shares(river: River, taken: Frozen, count: int) -> Iterator[float]:
     """Of each of some engines."""
     dealt = deal_out([NOBODY] * PARTITIONS, [f"engine {number}" for number in range(count)])
     for engine in sorted(set(dealt)):
-        yield _cost(river, taken, Share(lambda name, engine=engine: dealt[partition_of(name)] == engine, singles=False))  # type: ignore[misc]
+        yield _cost(river, taken, Share(partial(_is_held, dealt, engine), singles=False))
+
+
+def _is_held(dealt: list[str], engine: str, name: str) -> bool:
+    return dealt[partition_of(name)] == engine
 
 
 def _cost(river: River, taken: Frozen, share: Share) -> float:
