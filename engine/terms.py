@@ -59,6 +59,10 @@ class Terms:
         """The partitions that an engine holds."""
         return [at for at, term in enumerate(self.holding) if term and self.engines.get(term) == engine]
 
+    def dealt(self) -> dict[str, list[int]]:
+        """The partitions that each engine holds that holds any."""
+        return {engine: self.held_by(engine) for engine in sorted(set(self.engines.values()))}
+
     def take(self, mark: Mark) -> None:
         """Does what an `assign` of the log's owner says."""
         for term, engine, partitions in json.loads(mark.text):

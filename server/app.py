@@ -328,7 +328,8 @@ class App:
             return
         error = task.exception() or RuntimeError(f"{task.get_name()} ended")
         known = isinstance(error, LogDamaged | StoreError)  # the sentence says it all
-        logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=None if known else error)
+        if not isinstance(error, LogMissed):  # which is for whoever called us to say, who may begin anew
+            logger.critical("%s died, the server ends: %s", task.get_name(), error, exc_info=None if known else error)
         self._die(error)
 
     async def _answer_error(self, request: Request, error: Exception) -> Response:

@@ -49,7 +49,7 @@ class Presence:
             "behind_ms": max(0, time.time_ns() // 1_000_000 - engine.stamp),
             "owns": ownership is not None and ownership.rollups is not None,
             "ready": self._pipeline.is_caught_up,
-            "partitions": terms.held_by(self._members.name),
+            "partitions": terms.held_by(self._members.name), "dealt": terms.dealt(),
             "fence": engine.shared.fence if engine.shared is not None else 0, "flush": engine.generation,
             "ledger": {
                 "received": ledger.received, "accepted": ledger.accepted, "events": ledger.events,

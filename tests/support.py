@@ -159,9 +159,6 @@ class RedisServer(Process):
 COMMAND = [sys.executable, "-c", "import sys; from server.cli import main; sys.exit(main())"]
 
 
-AWAY = "it was away for too long. Start it again, it goes on from the newest checkpoint"
-
-
 class Streamgauge(Process):
     """`streamgauge serve` on a free port, or another role; `settings` are names without the prefix."""
 
@@ -192,17 +189,6 @@ class Streamgauge(Process):
         own = {"SELF_METRICS": "false"}
         wanted = {"HOST": "127.0.0.1", "PORT": self.port, "DATA_DIR": self.directory / "data", **own, **self.settings}
         return clean | {f"STREAMGAUGE_{name}": str(value) for name, value in wanted.items()}
-
-    def start(self, seconds: float = 60.0) -> None:
-        """As any process; one of several is started again, as by whatever looks after it, where the log was trimmed
-        between the checkpoint that it has read and the log: the flushes of tests follow one another that quickly."""
-        for again in (True, True, False):
-            before = len(self.output)
-            try:
-                return super().start(seconds)
-            except AssertionError:
-                if self.role == "serve" or not again or AWAY not in self.output[before:]:
-                    raise
 
     def ready(self) -> bool:
         try:

@@ -196,7 +196,7 @@ def test_roles_refuse_what_does_not_fit(tmp_path: Path) -> None:
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_gateway_that_was_away_for_too_long_ends_and_comes_back_whole(together: Together) -> None:
+def test_a_gateway_that_was_away_for_too_long_begins_anew_and_is_whole(together: Together) -> None:
     one, other = together.gateways
     assert other.child is not None
     os.kill(other.child.pid, signal.SIGSTOP)
@@ -206,9 +206,11 @@ def test_a_gateway_that_was_away_for_too_long_ends_and_comes_back_whole(together
         one.call("POST", "/api/events", [{"event_type": f"f{number}"} for _ in range(10_001)], 202)
         time.sleep(3)
     os.kill(other.child.pid, signal.SIGCONT)
-    wait_until(lambda: other.child is not None and other.child.poll() is not None, 10, "its end")
+    wait_until(lambda: "begins anew" in other.output, 10, "its beginning anew")
     assert "has been trimmed beyond entry" in other.output and "repair" not in other.output
-    other.start()
+    wait_until(other.ready, 15, "the gateway being ready again")
     for server in (one, other):
         see(server, "away", 3)
         assert server.call("GET", "/api/ledger")["balanced"]
+    assert other.child.poll() is None and other.stop() == 0
+    other.start()

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import sys
+import time
 from collections.abc import Iterator
 
 import uvicorn
@@ -18,12 +19,15 @@ from server.auth import check_bind
 from server.cli import descriptors, heap
 from server.config import ConfigError, Settings, load_settings
 from server.ingest.hot_protocol import hot_protocol
-from server.log import LogDamaged, LogError
+from server.log import LogDamaged, LogError, LogMissed
 from server.protocols import HttpProtocol, WebSocketProtocol
 from server.roles import ENGINE, SERVE, Role, check_role
 from server.store import StoreError, is_patient
 
 logger = logging.getLogger("streamgauge")
+
+PAUSE = 1.0
+"""Seconds before a process that has missed a part of a shared log begins anew."""
 
 
 class Server(uvicorn.Server):
@@ -33,6 +37,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self.listening = asyncio.Event()
+        self.was_told_to_stop = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Binds the sockets."""
@@ -47,6 +52,7 @@ class Server(uvicorn.Server):
             try:
                 yield
             finally:
+                self.was_told_to_stop = bool(self._captured_signals)
                 self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -58,7 +64,8 @@ class Server(uvicorn.Server):
 
 
 async def serve(settings: Settings, role: Role = SERVE) -> int:
-    """Serves until a signal comes or a part dies; 0, or 1 in the second case."""
+    """Serves until a signal comes or a part dies; 0, or 1 in the second case. Raises LogMissed where it can go on, but
+    only from a newer checkpoint."""
     failures: list[BaseException] = []
     server: Server | None = None
 
@@ -70,6 +77,8 @@ async def serve(settings: Settings, role: Role = SERVE) -> int:
     app = App(settings, failed, role)
     try:
         await app.open()
+    except LogMissed:
+        raise
     except LogDamaged as error:
         raise LogDamaged(await asyncio.to_thread(app.explain, error)) from None
     config = uvicorn.Config(
@@ -91,6 +100,8 @@ async def serve(settings: Settings, role: Role = SERVE) -> int:
         trimmer.cancel()
         await app.close()
     for failure in failures[:1]:
+        if isinstance(failure, LogMissed) and role != SERVE and not server.was_told_to_stop:
+            raise failure
         if isinstance(failure, LogDamaged | StoreError):
             print(f"streamgauge: {await asyncio.to_thread(app.explain, failure)}", file=sys.stderr)
     return 1 if failures else 0
@@ -149,6 +160,17 @@ def _run(settings: Settings, role: Role) -> int:
     heap.collect_seldom()
     # A thread that computes must not keep the event loop waiting for the default 5 ms.
     sys.setswitchinterval(0.0005)
+    while True:
+        try:
+            return _serve_once(settings, role)
+        except LogMissed as error:
+            if role == SERVE:
+                raise
+            logger.warning("begins anew, from the newest checkpoint: %s", error)
+            time.sleep(PAUSE)
+
+
+def _serve_once(settings: Settings, role: Role) -> int:
     try:
         import uvloop
     except ImportError:

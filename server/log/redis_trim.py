@@ -77,5 +77,5 @@ async def check_nothing_was_trimmed(client: Any, stream: str, after: int, first:
     if after < min(map(int, cursors), default=0) < first:
         raise LogMissed(
             f"{stream} has been trimmed beyond entry {after}, up to which this process had read: it was away for too "
-            "long. Start it again, it goes on from the newest checkpoint"
+            "long"
         )

@@ -78,8 +78,8 @@ class Shares:
     async def _do(self, job: _Job) -> None:
         try:
             done = await asyncio.to_thread(self._write, job)
-        except StoreError as error:
-            if not isinstance(error, StoreConflict):  # somebody waits for it
+        except StoreError:
+            if self._is_awaited(job):
                 await self._say(job, None)
             raise
         await self._say(job, done)
@@ -104,9 +104,13 @@ class Shares:
 
     def _may(self, job: _Job) -> bool:
         """Whether it can still count."""
+        return self._is_heard() and self._is_awaited(job)
+
+    def _is_awaited(self, job: _Job) -> bool:
+        """Whether the log's owner waits for it, as far as the log has been read here."""
         shared = self._engine.shared
         is_going_on = shared is not None and shared.frozen is job.frozen
-        return is_going_on and self._is_heard() and self._engine.terms.held_by(self._name) == job.held
+        return is_going_on and self._engine.terms.held_by(self._name) == job.held
 
 
 @contextlib.contextmanager

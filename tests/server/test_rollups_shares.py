@@ -48,8 +48,8 @@ class Process:
         self.engine = Engine(Options(lateness=0, retention=Retention(patient=True), shared=True))
         self.client = MemoryClient(tables)
         self.store = DynamoStore(self.client, "0")
-        self.shares = Shares(self.engine, self.store, log.submit, name, lambda: True)
-        self.is_running = True
+        self.shares = Shares(self.engine, self.store, log.submit, name, lambda: self.is_heard)
+        self.is_running = self.is_heard = True
 
 
 class SharedLog:
@@ -173,6 +173,13 @@ async def test_who_cannot_write_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     async with together(monkeypatch) as log:
         client = log.processes["b"].client
         client.left, client.fault = 5, StoreUnavailable("not now")
+        await asyncio.wait_for(log.rollups.flush(), 10)
+        assert log.stored() == expected(1) and len(log.said()) == 2
+
+
+async def test_who_was_not_heard_for_a_moment_and_keeps_its_part_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with together(monkeypatch) as log:
+        log.processes["b"].is_heard = False
         await asyncio.wait_for(log.rollups.flush(), 10)
         assert log.stored() == expected(1) and len(log.said()) == 2
 
