@@ -1,7 +1,7 @@
-"""Server processes without the seconds that Python takes to import a server: forked from one that has imported it.
+"""Python processes without the seconds that importing a server takes: forked from one that has imported it.
 
-What is forked is a process as any other, with its own id, environment, output and end; it goes through the same `main`.
-A start from nothing is what the tests of the command line, the wheel and the image do.
+What is forked is a process as any other, with its own id, environment, output and end, and runs what it would have been
+given with `python -c`. A start from nothing is what the tests of the command line, the wheel and the image do.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,44 @@ ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = (
     "server.cli.serve", "server.app", "server.store.sqlite", "server.store.dynamodb.store", "server.log.segments",
     "server.log.redis_streams", "server.log.redis_lease", "server.log.redis_members", "server.notify.channels",
-    "uvloop",
+    "server.cli.verify", "server.verify.check", "uvloop",
 )  # fmt: skip
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ", "FAKETIME")
 """What a process reads before it runs anything of ours: where these differ it has to be started anew."""
 STEP = 0.005
 
 
-def is_possible(environment: Mapping[str, str]) -> bool:
-    """Whether a process with this environment can be forked."""
+def is_possible(command: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether a process with this command and environment can be forked."""
     other = {name for name, _ in set(environment.items()) ^ set(os.environ.items())}
-    return hasattr(os, "fork") and not any(name.startswith(READ_AT_START) for name in other)
+    is_code = list(command[:2]) == [sys.executable, "-c"]
+    return is_code and hasattr(os, "fork") and not any(name.startswith(READ_AT_START) for name in other)
+
+
+def run_process(
+    command: Sequence[str], environment: Mapping[str, str], seconds: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """A process to its end, as `subprocess.run` with its output as text. TimeoutExpired."""
+    if not is_possible(command, environment):
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output.txt"), Path(folder, "errors.txt")
+        child = Forked(command, environment, output, errors)
+        try:
+            code = child.wait(seconds)
+        finally:
+            child.kill()
+        return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 
 
 class Forked:
-    """A process that was forked, as `subprocess.Popen` shows one."""
+    """A process that was forked, as `subprocess.Popen` shows one. Its errors go where its output goes, unless told."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], output: Path) -> None:
-        asked = {"arguments": arguments, "environment": dict(environment), "output": str(output)}
-        self.pid: int = _ask(asked)["pid"]
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], output: Path, errors: Path | None = None
+    ) -> None:
+        places = {"output": str(output), "errors": str(errors or output)}
+        self.pid: int = _ask({"command": list(command[2:]), "environment": dict(environment), **places})["pid"]
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -122,19 +142,18 @@ def _code_of(pid: int, codes: dict[int, int | None]) -> int | None:
 
 
 def _become(given: dict[str, Any]) -> None:
-    """Runs the command line; does not return."""
+    """Runs the code; does not return."""
     import random
 
-    from server.cli import main as command
-
-    output = os.open(given["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for fd, place in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(fd, place)
-    os.close(output)
-    os.close(nothing)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    places = [os.open(os.devnull, os.O_RDONLY), *(os.open(given[to], flags, 0o644) for to in ("output", "errors"))]
+    for to, fd in enumerate(places):
+        os.dup2(fd, to)
+        os.close(fd)
     os.environ.clear()
     os.environ.update(given["environment"])
     random.seed()
-    sys.argv = ["-c", *given["arguments"]]
-    sys.exit(command())
+    code, *arguments = given["command"]
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
+    sys.exit()

@@ -19,7 +19,7 @@ from typing import Any
 
 import websocket
 
-from tests.forks import Forked, is_possible
+from tests.forks import Forked, is_possible, run_process
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -178,10 +178,14 @@ class Streamgauge(Process):
 
     def begin(self) -> subprocess.Popen[bytes] | Forked:
         """As any process; one that needs nothing of its own from the start on is forked, which is much quicker."""
-        environment = self.environment()
-        if self.command() == [*COMMAND, self.role] and is_possible(environment):
-            return Forked([self.role], environment, self.directory / "output.txt")
+        command, environment = self.command(), self.environment()
+        if is_possible(command, environment):
+            return Forked(command, environment, self.directory / "output.txt")
         return super().begin()
+
+    def run(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """A command with these settings to its end, with its output as text; without arguments what is started."""
+        return run_process([*self.command()[:-1], *(arguments or [self.role])], self.environment(), seconds)
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import websocket
 
-from tests.support import ROOT, Streamgauge
+from tests.support import Streamgauge
 
 KEYS = {"ingest": "ingest-key-1", "read": "read-key-1", "admin": "admin-key-1"}
 METRIC = {"name": "guarded", "metric_type": "counter", "value": 1}
@@ -262,26 +262,17 @@ def test_without_persistence_nothing_is_kept(open_server: Streamgauge) -> None:
     ],
 )
 def test_what_cannot_start_says_why(tmp_path: Path, settings: dict[str, str], says: str) -> None:
-    server = Streamgauge(tmp_path, settings)
-    done = subprocess.run(
-        server.command(), cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=20
-    )
+    done = Streamgauge(tmp_path, settings).run()
     assert done.returncode == 2, done
     assert says in done.stderr and "Traceback" not in done.stderr
     assert "secret-without-scope" not in done.stderr
 
 
 def test_a_port_or_a_folder_that_is_taken(open_server: Streamgauge, guarded: Streamgauge, tmp_path: Path) -> None:
-    second = Streamgauge(tmp_path, port=open_server.port)
-    done = subprocess.run(
-        second.command(), cwd=ROOT, env=second.environment(), capture_output=True, text=True, timeout=20
-    )
+    done = Streamgauge(tmp_path, port=open_server.port).run()
     assert done.returncode not in (0, None) and str(open_server.port) in done.stderr
     assert "Traceback" not in done.stderr
-    second = Streamgauge(tmp_path, {"DATA_DIR": guarded.directory / "data"})
-    done = subprocess.run(
-        second.command(), cwd=ROOT, env=second.environment(), capture_output=True, text=True, timeout=20
-    )
+    done = Streamgauge(tmp_path, {"DATA_DIR": guarded.directory / "data"}).run()
     assert done.returncode == 2 and str(guarded.directory) in done.stderr
     assert "Traceback" not in done.stderr
     assert guarded.call("GET", "/health")["status"] == "ok"

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support import ROOT, Streamgauge, position, wait_until
+from tests.forks import run_process
+from tests.support import COMMAND, ROOT, Streamgauge, position, wait_until
 
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]
 HOURS = 24 * 20
@@ -282,9 +283,8 @@ def test_too_many_points_say_what_fits(server: Streamgauge, sent: Rows) -> None:
 
 def test_in_the_terminal(server: Streamgauge, sent: Rows) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "server.cli", "query", "sold", "-a", "sum", *arguments]
-        environment = os.environ | {"STREAMGAUGE_URL": server.url}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        command = [*COMMAND, "query", "sold", "-a", "sum", *arguments]
+        return run_process(command, os.environ | {"STREAMGAUGE_URL": server.url})
 
     tz = "Asia/Kathmandu"
     by_zone = ["--tz", tz, "-r", "10d"]

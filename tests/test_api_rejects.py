@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.bad_input_support import check_ledger
-from tests.support import ROOT, Streamgauge, lasting
+from tests.forks import run_process
+from tests.support import COMMAND, Streamgauge, lasting
 
 GOOD = {"name": "level", "metric_type": "gauge", "value": 1}
 LONG = {"name": "l" * 300, "metric_type": "gauge", "value": 2, "tags": {"a": "<b>"}}
@@ -42,8 +43,7 @@ def values(server: Streamgauge, name: str) -> list[float]:
 
 def command(server: Streamgauge, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of the command line, told where the server is."""
-    whole = [sys.executable, "-m", "server.cli", *arguments, "--url", server.url]
-    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return run_process([*COMMAND, *arguments, "--url", server.url], os.environ)
 
 
 def test_all_kinds_are_listed_and_survive_a_kill(server: Streamgauge) -> None:

@@ -25,7 +25,7 @@ from server.log import segments as segment_log
 from server.log.segment_file import HEADER_BYTES, file_name, pack_header
 from server.wire.entry import unpack_entry
 from tests.damage_support import Made, Refused, make, opened, recount, shown, write
-from tests.support import ROOT, Streamgauge
+from tests.support import Streamgauge
 
 Wreck = Callable[[list[Path], float, float, random.Random], None]
 
@@ -254,7 +254,4 @@ def test_real_processes_refuse_repair_and_serve(serve: Callable[..., Streamgauge
 
 def run_command(server: Streamgauge, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command with the server's settings, to its end."""
-    command = [*server.command()[:-1], *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    return server.run(*arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from server import backup
 from server.backup import Manifest
 from server.half_restored import NAME
 from server.store import open_snapshot
-from tests.support import ROOT, RedisServer, Streamgauge
+from tests.forks import run_process
+from tests.support import RedisServer, Streamgauge
 from tests.test_backup import check_start, made_under_load, quiet
 from tests.test_damaged_logs import run_command
 from tests.verify_support import LIVES, settings_of
@@ -63,10 +63,8 @@ def old_data(folder: Path, **more: object) -> Streamgauge:
 
 def killed_restore(server: Streamgauge, directory: Path, renames: int) -> bool:
     """Restores over the server's data and is killed before it renames once more; whether it was."""
-    done = subprocess.run(
-        [sys.executable, "-c", DYING, str(renames), "restore", str(directory), "--replace"],
-        cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-c", DYING, str(renames), "restore", str(directory), "--replace"]
+    done = run_process(command, server.environment())
     assert done.returncode in (0, -9), done.stderr
     return done.returncode == -9
 

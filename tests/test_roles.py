@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from tests.dynamodb_support import MotoServer
 from tests.faults.numbers import by_size
 from tests.roles_support import Together, owner_of
-from tests.support import ROOT, RedisServer, Streamgauge, position, wait_until
+from tests.support import RedisServer, Streamgauge, position, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +154,7 @@ def test_a_stop_hands_over_at_once_and_verify_agrees(together: Together) -> None
     assert owner.stop() == 0
     wait_until(lambda: other.output.count("owns the log from here on") > fences, 3, "the other engine owning")
     gateway = together.gateways[0]
-    command = [*gateway.command()[:-1], "verify", "--url", gateway.url]
-    done = subprocess.run(command, cwd=ROOT, env=gateway.environment(), capture_output=True, text=True, timeout=120)
+    done = gateway.run("verify", "--url", gateway.url, seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
     newest = [position(server.call("GET", "/api/stats")["offset"]) for server in together.gateways]
     assert all(newest)
@@ -177,9 +175,7 @@ def test_status_says_who_is_there_and_who_owns(together: Together) -> None:
 
 
 def status(together: Together, *more: str) -> tuple[int, str]:
-    gateway = together.gateways[0]
-    command = [*gateway.command()[:-1], "status", *more]
-    done = subprocess.run(command, cwd=ROOT, env=gateway.environment(), capture_output=True, text=True, timeout=60)
+    done = together.gateways[0].run("status", *more)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -189,10 +185,7 @@ def test_roles_refuse_what_does_not_fit(tmp_path: Path) -> None:
         ("gateway", {"REDIS_URL": "redis://127.0.0.1:1"}, "set DATABASE_URL=dynamodb://"),
         ("engine", {"REDIS_URL": "redis://127.0.0.1:1", "DATABASE_URL": "sqlite:///x.db"}, "set DATABASE_URL=dynamo"),
     ):
-        process = Streamgauge(tmp_path, settings, role=role)
-        done = subprocess.run(
-            process.command(), cwd=ROOT, env=process.environment(), capture_output=True, text=True, timeout=60
-        )
+        done = Streamgauge(tmp_path, settings, role=role).run()
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from tests.dynamodb_support import MotoServer
 from tests.faults.numbers import LONG, SEED
 from tests.roles_support import Together
-from tests.support import ROOT, RedisServer, Streamgauge, wait_until
+from tests.support import RedisServer, Streamgauge, wait_until
 
 NAMES = [f"metric_{number}" for number in range(1_100)]
 """Enough for a flush to be shared."""
@@ -77,6 +76,5 @@ def stored(gateway: Streamgauge) -> int:
 
 def check(gateway: Streamgauge) -> None:
     """The recount of store and log agrees."""
-    command = [*gateway.command()[:-1], "verify", "--url", gateway.url]
-    done = subprocess.run(command, cwd=ROOT, env=gateway.environment(), capture_output=True, text=True, timeout=120)
+    done = gateway.run("verify", "--url", gateway.url, seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,6 @@ in one place at a time, with every checksum made right again: each change must b
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from redis import Redis
 from server.cli import main
 from server.store import open_store
 from server.verify.report import Unchecked
-from tests.support import ROOT, RedisServer, Streamgauge
+from tests.support import RedisServer, Streamgauge
 from tests.verify_support import LIVES, Load, Tampered, copied, two_lives, verify, with_rows
 
 
@@ -58,10 +57,7 @@ def test_the_command_prints_the_balance_and_says_by_its_exit_code_whether_it_hol
     server = Streamgauge(tmp_path, LIVES)
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [*server.command()[:-1], "verify", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, check=False, timeout=60
-        )
+        done = server.run("verify", *arguments)
         return done.returncode, done.stdout + done.stderr
 
     code, text = run()

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +27,9 @@ from server.store import (
     StoredEvent,
     TooManyRows,
 )
+from tests.forks import Forked
 from tests.store_support import BACKENDS, new_place, open_at, rounds
+from tests.support import wait_until
 
 HOUR = 3_600_000
 
@@ -90,7 +91,7 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
 def test_blocks_follow_a_model_through_writes_expiry_and_deletion(url: str, store: Store) -> None:
     rng = random.Random(5)
     model: dict[BlockKey, tuple[int, bytes]] = {}
-    names = [f"name {i}" for i in range(12)]
+    names = [f"name {i}" for i in range(rounds(url, 12, 6))]
     everything = [BlockKey(level, start, name) for level in range(4) for start in range(0, 60, 5) for name in names]
     for generation in range(1, rounds(url, 60, 23)):
         chosen = rng.sample(everything, rng.randrange(40))
@@ -285,7 +286,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
 
 
 def test_readers_see_one_generation_while_others_are_written(url: str, store: Store) -> None:
-    keys = [BlockKey(level, 0, f"n{i}") for level in range(4) for i in range(25)]
+    keys = [BlockKey(level, 0, f"n{i}") for level in range(4) for i in range(rounds(url, 25, 8))]
     finished = threading.Event()
     failures: list[BaseException] = []
     seen: set[int] = set()
@@ -313,11 +314,11 @@ def test_readers_see_one_generation_while_others_are_written(url: str, store: St
         except BaseException as error:
             failures.append(error)
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read) for _ in range(rounds(url, 3, 2))]
     for thread in readers:
         thread.start()
     generation, deadline = 0, time.monotonic() + 20
-    while (generation < rounds(url, 40, 12) or len(seen) < 5) and not failures and time.monotonic() < deadline:
+    while (generation < rounds(url, 40, 10) or len(seen) < 5) and not failures and time.monotonic() < deadline:
         generation += 1
         blocks = {key: content(generation, key) for key in keys}
         store.write(Flush(generation, generation, [b""], blocks, [event(generation, g=generation)]))
@@ -333,6 +334,7 @@ import sys
 from server.store import BlockKey, Flush, StoredEvent
 from tests.store_support import open_at
 store = open_at(sys.argv[1])
+blocks, events = map(int, sys.argv[2:])
 newest = store.newest_checkpoint()
 generation = newest.generation if newest else 0
 while True:
@@ -340,36 +342,40 @@ while True:
     mark = b"%d " % generation
     store.write(Flush(
         generation, generation * 10, [mark * 20_000],
-        {BlockKey(i % 4, 0, f"n{i}"): mark * 500 for i in range(300)},
-        [StoredEvent(generation, row, generation, "e", None, None, b"{}") for row in range(200)],
+        {BlockKey(i % 4, 0, f"n{i}"): mark * 500 for i in range(blocks)},
+        [StoredEvent(generation, row, generation, "e", None, None, b"{}") for row in range(events)],
         [(generation, mark)], [(generation, mark * 100)], generation - 3,
     ))
     print(generation, flush=True)
 """
 
 
-def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str) -> None:
+def acknowledged_in(folder: Path) -> int:
+    """The newest flush that children have said to be written; 0 for none."""
+    said = folder / "said.txt"
+    return max(map(int, said.read_bytes().split(b"\n")[:-1]), default=0) if said.exists() else 0
+
+
+def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str, tmp_path: Path) -> None:
     rng = random.Random(9)
-    reached = 0
-    for _ in range(rounds(url, 8, 4)):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, url], stdout=subprocess.PIPE, cwd=Path.cwd())
-        assert child.stdout is not None
-        acknowledged = int(child.stdout.readline())
+    reached, blocks, events = 0, rounds(url, 300, 120), rounds(url, 200, 60)
+    command = [sys.executable, "-c", CHILD, url, str(blocks), str(events)]
+    for _ in range(rounds(url, 6, 3)):
+        child = Forked(command, os.environ, tmp_path / "said.txt", tmp_path / "errors.txt")
+        wait_until(lambda reached=reached: acknowledged_in(tmp_path) > reached, 30, "a flush")  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.2))
-        os.kill(child.pid, signal.SIGKILL)
-        acknowledged = max([acknowledged, *map(int, child.stdout.read().split(b"\n")[:-1])])
-        assert child.wait() == -signal.SIGKILL
-        child.stdout.close()
-        assert acknowledged > reached
+        child.kill()
+        assert child.wait() == -signal.SIGKILL, (tmp_path / "errors.txt").read_text()
+        acknowledged = acknowledged_in(tmp_path)
         store = open_at(url)
         found = store.newest_checkpoint()
         assert found is not None and acknowledged <= found.generation <= acknowledged + 1
         reached = found.generation
         mark = b"%d " % reached
         assert found == Checkpoint(reached, reached * 10, mark * 20_000)
-        keys = [BlockKey(i % 4, 0, f"n{i}") for i in range(300)]
+        keys = [BlockKey(i % 4, 0, f"n{i}") for i in range(blocks)]
         assert store.read_blocks(keys) == dict.fromkeys(keys, (reached, mark * 500))
-        assert store.event_types() == {"e": 200 * reached} == {"e": len(store.events(None, 0, reached + 1))}
+        assert store.event_types() == {"e": events * reached} == {"e": len(store.events(None, 0, reached + 1))}
         assert list(store.series()) == [(i, b"%d " % i) for i in range(1, reached + 1)]
         assert store.dedup_chunks() == [(i, b"%d " % i * 100) for i in range(max(1, reached - 3), reached + 1)]
         store.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from tests.faults.recounts import recount
 from tests.faults.senders import Load, Sender, under_load
 from tests.faults.slow import timed_start
 from tests.faults.traffic import NAMES, Writer
-from tests.support import ROOT, Streamgauge, position, wait_until
+from tests.support import Streamgauge, position, wait_until
 
 START = 60.0
 """Seconds a start may take on a slow machine."""
@@ -115,16 +114,14 @@ class Campaign:
     def verify(self, server: Streamgauge) -> None:
         """The command recounts log and store by itself, beside the running server."""
         self.verified += 1
-        command = [*server.command()[:-1], "verify", "--url", server.url]
+        beside = ["--url", server.url]
         for attempt in range(4):
-            done = subprocess.run(
-                command, cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=300, check=False
-            )
+            done = server.run("verify", *beside, seconds=300)
             if done.returncode != 2 or "checkpoints come faster" not in done.stderr:
                 break
             if attempt == 2:  # its own advice, on a machine too slow for five checkpoints a second
                 assert server.stop(START) == 0
-                command = command[:-2]
+                beside = []
         if server.child is None:
             self._start(server)
         assert done.returncode == 0, f"verify ends with {done.returncode}:\n{done.stdout}\n{done.stderr}"
@@ -169,11 +166,8 @@ class Campaign:
     def _kill_while_starting(self, server: Streamgauge) -> None:
         """Starts a server and kills it before, while or just after it has replayed the log."""
         for _ in range(self.rng.randrange(1, 3)):
-            with (server.directory / "output.txt").open("ab") as output:
-                child = subprocess.Popen(
-                    server.command(), cwd=ROOT, env=server.environment(), stdout=output, stderr=subprocess.STDOUT
-                )
-            time.sleep(0.2 + self.rng.random() * 1.2)
+            child = server.begin()
+            time.sleep(self.rng.random() * 0.7)
             child.send_signal(signal.SIGKILL)
             child.wait()
             self.kills += 1

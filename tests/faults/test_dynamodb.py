@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +27,7 @@ from tests.faults.numbers import KILLS_DYNAMODB, LONG, by_size, pick, result
 from tests.faults.senders import Load, under_load
 from tests.faults.servers import ClockedServer
 from tests.faults.test_clock import leap
-from tests.support import ROOT, Listener, RedisServer, Streamgauge, free_port, wait_until
+from tests.support import Listener, RedisServer, Streamgauge, free_port, wait_until
 
 QUICK = 3.0
 """Seconds an answer to a POST may take on a slow machine whose store does not answer at all."""
@@ -328,10 +327,7 @@ def test_a_start_that_cannot_be_says_why_in_one_sentence(
         make_table(dynalite.url, f"{prefix}-blocks", id="S")
     else:
         write_of_another_release(dynalite.url, prefix)
-    server = ImpatientServer(tmp_path, settings_at(proxy.url, tmp_path, prefix, **more))
-    done = subprocess.run(
-        server.command(), cwd=ROOT, env=server.environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = ImpatientServer(tmp_path, settings_at(proxy.url, tmp_path, prefix, **more)).run()
     said = [line for line in done.stderr.splitlines() if " WARNING " not in line and " INFO " not in line]
     assert done.returncode == 2 and len(said) == 1, done.stderr
     assert said[0].startswith("streamgauge: ") and SENTENCES[what] in said[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.faults.campaign import START, Campaign
 from tests.faults.numbers import LONG, by_size, pick, result
 from tests.faults.proxy import Proxy
 from tests.faults.senders import Load, under_load
-from tests.support import ROOT, RedisServer, Streamgauge, wait_until
+from tests.support import RedisServer, Streamgauge, wait_until
 
 
 class River:
@@ -140,10 +139,7 @@ def test_what_cannot_be_put_back_is_named(tmp_path: Path) -> None:
         server.kill()
         server.start()
         [row] = server.ask("metric:n", aggregation="count", time_range="1h")["data"]
-        found = subprocess.run(
-            [*server.command()[:-1], "verify", "--url", server.url], cwd=ROOT, env=server.environment(),
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        found = server.run("verify", "--url", server.url)
         named = re.search(r"are not in the log: (\d+) rows", found.stdout)
         assert found.returncode == 1 and named is not None, found.stdout
         assert int(named[1]) == 210 - row["value"] > 0
