@@ -23,6 +23,11 @@ class RedisCluster:
             own = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", str(bus))
             self.nodes.append(RedisServer(directory / f"node{number}", *own, *options))
 
+    @property
+    def url(self) -> str:
+        """As REDIS_URL takes it."""
+        return f"{self.nodes[0].url}?cluster=true"
+
     def start(self) -> None:
         """Start the nodes, make them know one another and share the slots, and wait until each says that it is so."""
         for node in self.nodes:

@@ -65,7 +65,7 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 @pytest.fixture
 def cluster_url(redis_cluster: RedisCluster, tmp_path: Path) -> str:
     """URL of the shared cluster, with a log stream of this test's own."""
-    return f"{redis_cluster.nodes[0].url}?cluster=true&stream=test:{tmp_path.name}"
+    return f"{redis_cluster.url}&stream=test:{tmp_path.name}"
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from tests.cluster_support import RedisCluster
 from tests.dynamodb_support import REGION, SECRETS
 from tests.support import RedisServer, Streamgauge
 
@@ -13,13 +14,13 @@ class Together:
     """Processes that are not started yet. settings: of all of them."""
 
     def __init__(
-        self, directory: Path, redis: RedisServer, dynamodb: str, gateways: int = 2, engines: int = 2,
+        self, directory: Path, redis: RedisServer | RedisCluster, dynamodb: str, gateways: int = 2, engines: int = 2,
         **settings: object,
     ) -> None:
         mark = secrets.token_hex(5)
         self.stream = f"t:{mark}"
         common = {
-            "REDIS_URL": f"{redis.url}?stream={self.stream}", "DATABASE_URL": f"dynamodb://{REGION}/t{mark}",
+            "REDIS_URL": f"{redis.url}{'&' if '?' in redis.url else '?'}stream={self.stream}", "DATABASE_URL": f"dynamodb://{REGION}/t{mark}",
             "AWS_ENDPOINT_URL": dynamodb, "AWS_ACCESS_KEY_ID": SECRETS[0], "AWS_SECRET_ACCESS_KEY": SECRETS[1],
             "CREATE_TABLES": "true", "LATENESS": "2", "CHECKPOINT_INTERVAL": "0.5", **settings,
         }  # fmt: skip
