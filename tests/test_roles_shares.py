@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.dynamodb_support import MotoServer
+from tests.dynamodb_support import Dynalite
 from tests.faults.numbers import LONG, SEED
 from tests.roles_support import Together
 from tests.support import RedisServer, Streamgauge, wait_until
@@ -22,9 +22,9 @@ HOUR = 3600
 
 
 def test_engines_share_large_flushes_and_any_may_die(
-    redis_server: RedisServer, moto: MotoServer, tmp_path: Path
+    redis_server: RedisServer, dynalite: Dynalite, tmp_path: Path
 ) -> None:
-    together = Together(tmp_path, redis_server, moto.url, EVENT_BUFFER_SIZE=10)
+    together = Together(tmp_path, redis_server, dynalite.url, EVENT_BUFFER_SIZE=10)
     together.start()
     chance, sent = random.Random(SEED), Counter[str]()
     try:
