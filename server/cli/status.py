@@ -71,6 +71,7 @@ def as_of_the_newest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     dealt = max(found, key=_position)["dealt"] if found else {}
     for each in found:
         each["partitions"] = dealt.get(each["name"], [])
+        del each["dealt"]
     return found
 
 
