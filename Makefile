@@ -49,8 +49,8 @@ page: web/dist/index.html
 
 # --- Python
 
-# What is never imported need not be compiled.
-PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+# What is never imported need not be compiled; setuptools warns of every editable install.
+PIP_INSTALL = PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 
 $(PY):
 	@python=; \
@@ -65,6 +65,7 @@ $(PY):
 	fi; \
 	echo "Making $(VENV) with $$("$$python" --version) …"; \
 	"$$python" -m venv $(VENV)
+	@$(PIP_INSTALL) --upgrade pip 2>/dev/null || true  # those that Python brings take twice as long to choose versions
 
 $(VENV)/.serves: pyproject.toml | $(PY)
 	@echo "Installing the server and what it needs …"
