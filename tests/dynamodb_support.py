@@ -72,11 +72,29 @@ class StandIn(Process):
             connection.close()
 
 
+MOTO = """
+import threading
+from moto.dynamodb.responses import DynamoHandler
+from moto.server import main
+
+one_by_one, act = threading.Lock(), DynamoHandler.call_action
+
+def call_action(self):
+    with one_by_one:
+        return act(self)
+
+DynamoHandler.call_action = call_action
+main()
+"""
+"""moto answers on many threads and looks at the condition of a put some time before it writes, between which another put
+may come; with DynamoDB none can."""
+
+
 class MotoServer(StandIn):
     """moto_server of the test requirements."""
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(self.port)]
+        return [sys.executable, "-c", MOTO, "--host", "127.0.0.1", "--port", str(self.port)]
 
 
 class Dynalite(StandIn):

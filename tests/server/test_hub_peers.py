@@ -252,7 +252,7 @@ async def test_a_thousand_subscribers_on_one_query() -> None:
 
 
 async def test_slow_headers_and_too_many_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.protocols, "HEADER_TIMEOUT", 0.3)
+    monkeypatch.setattr(server.protocols, "HEADER_TIMEOUT", 0.6)
     async with running(World()) as world:
 
         async def open_raw() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -260,8 +260,8 @@ async def test_slow_headers_and_too_many_headers(monkeypatch: pytest.MonkeyPatch
 
         reader, writer = await open_raw()
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        for _ in range(4):
-            await asyncio.sleep(0.05)
+        for _ in range(3):
+            await asyncio.sleep(0.02)
             writer.write(b"X: y\r\n")
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 408")
@@ -279,7 +279,7 @@ async def test_slow_headers_and_too_many_headers(monkeypatch: pytest.MonkeyPatch
 
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{world.port}") as http:
             assert (await http.get("/nothing")).status_code == 404
-            await asyncio.sleep(0.5)  # idle between requests is not slow headers
+            await asyncio.sleep(0.8)  # idle between requests is not slow headers
             assert (await http.get("/nothing")).status_code == 404
 
         reader, writer = await open_raw()
