@@ -86,8 +86,8 @@ def call_action(self):
 DynamoHandler.call_action = call_action
 main()
 """
-"""moto answers on many threads and looks at the condition of a put some time before it writes, between which another put
-may come; with DynamoDB none can."""
+"""moto answers on many threads, and looks at the condition of a put some time before it writes, so that another put may
+come in between; with DynamoDB none can."""
 
 
 class MotoServer(StandIn):
