@@ -14,11 +14,13 @@ from tests.dynamodb_support import Dynalite, MotoServer
 from tests.support import RedisServer, Streamgauge
 
 LONG = (
-    "conformance/test_store", "faults/test_dynamodb", "test_damaged_streams", "test_restore_crash", "test_roles",
-    "conformance/test_lease", "test_images", "test_roles_alerts", "faults/test_redis", "test_roles_shares",
-    "faults/test_together", "browser/test_alerts_page", "conformance/test_dynamodb_client", "test_api_alert_sinks",
-    "test_dying_parts", "faults/test_kills", "server/test_hub_peers", "properties/test_calendar", "test_house",
-    "conformance/test_log", "browser/test_live_page", "properties/test_recount", "browser/test_access",
+    "conformance/test_lease", "faults/test_dynamodb", "conformance/test_store", "test_roles",
+    "browser/test_alerts_page", "properties/test_recount", "test_roles_alerts", "conformance/test_log", "test_images",
+    "server/test_hub_peers", "test_house", "test_damaged_streams", "test_api_alert_sinks", "test_openapi",
+    "test_roles_shares", "test_roles_cluster", "conformance/test_log_cluster", "browser/test_docs", "faults/test_redis",
+    "browser/test_live_page", "test_restore_crash", "conformance/test_dynamodb_client", "browser/test_access",
+    "properties/test_calendar", "properties/test_recount_dense", "test_dying_parts", "faults/test_kills",
+    "faults/test_together",
 )  # fmt: skip
 """The files that take longest, the longest first: whoever comes last should not be alone for long."""
 
