@@ -91,7 +91,7 @@ def test_a_flush_comes_back_whole_after_reopening(url: str) -> None:
 def test_blocks_follow_a_model_through_writes_expiry_and_deletion(url: str, store: Store) -> None:
     rng = random.Random(5)
     model: dict[BlockKey, tuple[int, bytes]] = {}
-    names = [f"name {i}" for i in range(rounds(url, 12, 6))]
+    names = [f"name {i}" for i in range(12)]
     everything = [BlockKey(level, start, name) for level in range(4) for start in range(0, 60, 5) for name in names]
     for generation in range(1, rounds(url, 60, 23)):
         chosen = rng.sample(everything, rng.randrange(40))
@@ -314,11 +314,11 @@ def test_readers_see_one_generation_while_others_are_written(url: str, store: St
         except BaseException as error:
             failures.append(error)
 
-    readers = [threading.Thread(target=read) for _ in range(rounds(url, 3, 2))]
+    readers = [threading.Thread(target=read) for _ in range(3)]
     for thread in readers:
         thread.start()
     generation, deadline = 0, time.monotonic() + 20
-    while (generation < rounds(url, 40, 10) or len(seen) < 5) and not failures and time.monotonic() < deadline:
+    while (generation < rounds(url, 40, 12) or len(seen) < 5) and not failures and time.monotonic() < deadline:
         generation += 1
         blocks = {key: content(generation, key) for key in keys}
         store.write(Flush(generation, generation, [b""], blocks, [event(generation, g=generation)]))
@@ -360,7 +360,7 @@ def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str, tmp_pa
     rng = random.Random(9)
     reached, blocks, events = 0, rounds(url, 300, 120), rounds(url, 200, 60)
     command = [sys.executable, "-c", CHILD, url, str(blocks), str(events)]
-    for _ in range(rounds(url, 6, 3)):
+    for _ in range(rounds(url, 8, 4)):
         child = Forked(command, os.environ, tmp_path / "said.txt", tmp_path / "errors.txt")
         wait_until(lambda reached=reached: acknowledged_in(tmp_path) > reached, 30, "a flush")  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.2))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -112,8 +113,11 @@ def check(world: World, query: Query, at: int) -> bool:
     if query.start is not None:
         # A `from` at an edge stays at that edge; where only days of UTC are kept, that is where the day begins in UTC.
         is_edge = query.calendar.after(query.start - 1) == query.start
-        later = DAY if is_edge and bounds.exact_from is not None else 0
-        assert bounds.times[0] <= query.start + later and (bounds.steps == 1 or bounds.times[1] > query.start)
+        first = query.start
+        if is_edge and bounds.exact_from is not None:
+            local = datetime.fromtimestamp(first / 1000, ZoneInfo(query.calendar.tz)).date()
+            first = max(first, ms(f"{local}T00:00Z"))
+        assert bounds.times[0] <= first and (bounds.steps == 1 or bounds.times[1] > query.start)
     # So does a `to`.
     moved = DAY if query.end is not None and bounds.exact_from is not None else 0
     assert ends[-1] > last - 1 - moved and (bounds.steps == 1 or ends[-2] < last)

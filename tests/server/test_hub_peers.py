@@ -260,8 +260,8 @@ async def test_slow_headers_and_too_many_headers(monkeypatch: pytest.MonkeyPatch
 
         reader, writer = await open_raw()
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        for _ in range(3):
-            await asyncio.sleep(0.02)
+        for _ in range(4):
+            await asyncio.sleep(0.05)
             writer.write(b"X: y\r\n")
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 408")
