@@ -13,8 +13,8 @@ message; a stage lets it pass, holds it, or lets it wait for a moment.
 
 What was told is resolved in spite of silence, inhibition and snooze, which would leave it open at the far side for
 ever; mute times only delay that. What nobody was told of when it ended is told all the same, first and last message,
-unless it ended while it was held: nobody hears of that. A silence that begins after its end delays that. A silenced
-alert causes no message; in those that others cause it is listed like any other.
+unless it ended while it was held, or is silenced by the time it can be told: nobody hears of that. A silenced alert
+causes no message; in those that others cause it is listed like any other.
 """
 
 from __future__ import annotations
@@ -87,11 +87,9 @@ def decide(
         return held or Send(kind, incident.revision)
     if held is None and not delivery.tries and delivery.held.startswith((SILENCED, MUTED, INHIBITED, SNOOZED)):
         held = Hold(delivery.held)
+    held = held or _silenced(rule, incident, now, silences)  # by one that has begun since
     if held is not None:
         return Done(held.why)
-    silenced = _silenced(rule, incident, now, silences)
-    if silenced is not None:  # by one that has begun since the end
-        return Wait(silenced.end)
     return _muted(muted, now) or Send(kind, incident.revision)
 
 
@@ -127,9 +125,9 @@ def _held(
     others: Iterable[Mapping[str, str]],
 ) -> Hold | None:  # fmt: skip
     """What holds it, as of a moment: now, or its end. An update is the news of one that is not silenced."""
-    silence = _silenced(rule, incident, at, silences) if kind != UPDATE else None
-    if silence is not None:
-        return Hold(f"{SILENCED}: {silence.reason or silence.id}", silence.end)
+    silenced = _silenced(rule, incident, at, silences) if kind != UPDATE else None
+    if silenced is not None:
+        return silenced
     if rule.inhibited_by:
         above = next((labels for labels in others if matches(rule.inhibited_by, labels)), None)
         if above is not None:
@@ -137,13 +135,16 @@ def _held(
     return Hold(SNOOZED, incident.snoozed) if incident.snoozed > at else _muted(muted, at)
 
 
-def _silenced(rule: Rule, incident: Incident, at: int, silences: Sequence[Silence]) -> Silence | None:
-    """Where all of an incident's alerts are silenced at a moment: the silence that ends first."""
+def _silenced(rule: Rule, incident: Incident, at: int, silences: Sequence[Silence]) -> Hold | None:
+    """Where all of an incident's alerts are silenced at a moment: until the silence ends that does so first."""
     if not silences:
         return None
     alerts = [each.group for each in incident.firing] or list(incident.episodes)
     covering = [_silence(rule, group, silences, at) for group in alerts]
-    return min((each for each in covering if each is not None), key=lambda each: each.end) if all(covering) else None
+    if not all(covering):
+        return None
+    first = min((each for each in covering if each is not None), key=lambda each: each.end)
+    return Hold(f"{SILENCED}: {first.reason or first.id}", first.end)
 
 
 def _muted(muted: Callable[[int], bool], moment: int) -> Hold | None:
