@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from pathlib import Path
+from typing import Any
 
+from server.log import open_members
 from tests.cluster_support import RedisCluster
 from tests.dynamodb_support import REGION, SECRETS
 from tests.support import RedisServer, Streamgauge
@@ -31,6 +34,22 @@ class Together:
     def processes(self) -> list[Streamgauge]:
         """All of them."""
         return [*self.gateways, *self.engines]
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What each process that is there says of itself."""
+
+        async def ask() -> list[dict[str, Any]]:
+            members = open_members(str(self.processes[0].settings["REDIS_URL"]), "asking")
+            try:
+                return await members.listed()
+            finally:
+                await members.close()
+
+        return asyncio.run(ask())
+
+    def held(self) -> list[int]:
+        """How many partitions each engine holds that holds any, as they say themselves."""
+        return sorted(count for each in self.listed() if (count := len(each["partitions"])))
 
     def start(self) -> None:
         """Starts all."""

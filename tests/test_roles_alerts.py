@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from pathlib import Path
 
 from engine.terms import partition_of
-from server.log import open_members
 from tests.dynamodb_support import MotoServer
 from tests.notify_support import HttpSink
 from tests.roles_support import Together, owner_of
@@ -31,23 +29,10 @@ def known(server: Streamgauge, path: str) -> list[dict[str, object]]:
     return [{name: value for name, value in each.items() if name != "duration"} for each in server.call("GET", path)]
 
 
-def held(together: Together) -> list[int]:
-    """How many partitions each process holds that holds any, as they say themselves."""
-
-    async def ask() -> list[int]:
-        members = open_members(str(together.processes[0].settings["REDIS_URL"]), "asking")
-        try:
-            return sorted(count for each in await members.listed() if (count := len(each["partitions"])))
-        finally:
-            await members.close()
-
-    return asyncio.run(ask())
-
-
 def takes(together: Together, parts: list[int], limit: float, what: str) -> float:
     """Seconds until the engines hold so many partitions each."""
     began = time.monotonic()
-    wait_until(lambda: held(together) == parts, limit, what)
+    wait_until(lambda: together.held() == parts, limit, what)
     return time.monotonic() - began
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from engine.terms import PARTITIONS
@@ -17,7 +16,7 @@ def test_one_system_on_a_cluster(redis_cluster: RedisCluster, moto: MotoServer, 
     together.start()
     one, other = together.gateways
     try:
-        wait_until(lambda: held(one) == [PARTITIONS // 2] * 2, 20, "both engines holding their part")
+        wait_until(lambda: together.held() == [PARTITIONS // 2] * 2, 20, "both engines holding their part")
         post(one, 1)
         before = redis_cluster.owner(tag(together))
         redis_cluster.move(tag(together))
@@ -30,11 +29,11 @@ def test_one_system_on_a_cluster(redis_cluster: RedisCluster, moto: MotoServer, 
         owner = owner_of(together.engines)
         assert owner is not None
         owner.kill()
-        wait_until(lambda: held(one) == [PARTITIONS], 10, "the other engine holding all")
+        wait_until(lambda: together.held() == [PARTITIONS], 10, "the other engine holding all")
         post(other, 4)
         other.call("POST", "/api/events", [{"event_type": "e"} for _ in range(10_001)], 202)  # a flush is due
+        wait_until(lambda: all(each["flush"] > 1 for each in together.listed()), 20, "a flush that all know of")
         for gateway in together.gateways:
-            wait_until(lambda gateway=gateway: flushes(gateway) > 1, 20, "a flush")  # type: ignore[misc]
             (row,) = gateway.ask("metric:a", aggregation="sum", time_range="1h")["data"]
             assert row["value"] == 7 and gateway.call("GET", "/api/ledger")["balanced"]
         checked = one.run("verify", "--url", one.url)
@@ -51,19 +50,3 @@ def tag(together: Together) -> str:
 
 def post(gateway: Streamgauge, value: float) -> None:
     gateway.call("POST", "/api/metrics", [{"name": "a", "metric_type": "counter", "value": value}], 202)
-
-
-def status(gateway: Streamgauge) -> list[dict[str, object]]:
-    """What `streamgauge status` says of each process."""
-    said: list[dict[str, object]] = json.loads(gateway.run("status", "--json").stdout)["processes"]
-    return said
-
-
-def held(gateway: Streamgauge) -> list[int]:
-    """How many partitions each engine holds that holds any."""
-    return sorted(len(each["partitions"]) for each in status(gateway) if each["partitions"])  # type: ignore[arg-type]
-
-
-def flushes(gateway: Streamgauge) -> int:
-    """The newest flush that a gateway knows of."""
-    return next(int(str(each["flush"])) for each in status(gateway) if each["place"] == gateway.url.removeprefix("http://"))

@@ -334,7 +334,6 @@ import sys
 from server.store import BlockKey, Flush, StoredEvent
 from tests.store_support import open_at
 store = open_at(sys.argv[1])
-blocks, events = map(int, sys.argv[2:])
 newest = store.newest_checkpoint()
 generation = newest.generation if newest else 0
 while True:
@@ -342,8 +341,8 @@ while True:
     mark = b"%d " % generation
     store.write(Flush(
         generation, generation * 10, [mark * 20_000],
-        {BlockKey(i % 4, 0, f"n{i}"): mark * 500 for i in range(blocks)},
-        [StoredEvent(generation, row, generation, "e", None, None, b"{}") for row in range(events)],
+        {BlockKey(i % 4, 0, f"n{i}"): mark * 500 for i in range(300)},
+        [StoredEvent(generation, row, generation, "e", None, None, b"{}") for row in range(200)],
         [(generation, mark)], [(generation, mark * 100)], generation - 3,
     ))
     print(generation, flush=True)
@@ -358,10 +357,9 @@ def acknowledged_in(folder: Path) -> int:
 
 def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str, tmp_path: Path) -> None:
     rng = random.Random(9)
-    reached, blocks, events = 0, rounds(url, 300, 120), rounds(url, 200, 60)
-    command = [sys.executable, "-c", CHILD, url, str(blocks), str(events)]
+    reached = 0
     for _ in range(rounds(url, 8, 4)):
-        child = Forked(command, os.environ, tmp_path / "said.txt", tmp_path / "errors.txt")
+        child = Forked([sys.executable, "-c", CHILD, url], os.environ, tmp_path / "said.txt", tmp_path / "errors.txt")
         wait_until(lambda reached=reached: acknowledged_in(tmp_path) > reached, 30, "a flush")  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.2))
         child.kill()
@@ -373,9 +371,9 @@ def test_kill_9_leaves_whole_flushes_and_every_acknowledged_one(url: str, tmp_pa
         reached = found.generation
         mark = b"%d " % reached
         assert found == Checkpoint(reached, reached * 10, mark * 20_000)
-        keys = [BlockKey(i % 4, 0, f"n{i}") for i in range(blocks)]
+        keys = [BlockKey(i % 4, 0, f"n{i}") for i in range(300)]
         assert store.read_blocks(keys) == dict.fromkeys(keys, (reached, mark * 500))
-        assert store.event_types() == {"e": events * reached} == {"e": len(store.events(None, 0, reached + 1))}
+        assert store.event_types() == {"e": 200 * reached} == {"e": len(store.events(None, 0, reached + 1))}
         assert list(store.series()) == [(i, b"%d " % i) for i in range(1, reached + 1)]
         assert store.dedup_chunks() == [(i, b"%d " % i * 100) for i in range(max(1, reached - 3), reached + 1)]
         store.close()
