@@ -100,7 +100,7 @@ async def serve(settings: Settings, role: Role = SERVE) -> int:
         trimmer.cancel()
         await app.close()
     for failure in failures[:1]:
-        if isinstance(failure, LogMissed) and role != SERVE and not server.was_told_to_stop:
+        if isinstance(failure, LogMissed) and not server.was_told_to_stop:
             raise failure
         if isinstance(failure, LogDamaged | StoreError):
             print(f"streamgauge: {await asyncio.to_thread(app.explain, failure)}", file=sys.stderr)
@@ -163,9 +163,7 @@ def _run(settings: Settings, role: Role) -> int:
     while True:
         try:
             return _serve_once(settings, role)
-        except LogMissed as error:
-            if role == SERVE:
-                raise
+        except LogMissed as error:  # only of a shared log
             logger.warning("begins anew, from the newest checkpoint: %s", error)
             time.sleep(PAUSE)
 
